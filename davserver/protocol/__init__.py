@@ -1,0 +1,1 @@
+"""The protocol core: pure values and rules. No I/O, no clock, no framework."""

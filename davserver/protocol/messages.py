@@ -1,0 +1,105 @@
+"""Request and Response: what a method takes and gives. Values, no sockets.
+
+A body that is read is a `Body`; a body that is sent is bytes, an iterator of bytes (sent as it is
+produced) or a `FileSlice`, which the HTTP side may send without copying.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from davserver.protocol.locks import Principal
+from davserver.protocol.paths import DavPath
+
+
+class Action(Enum):
+    """What a principal may or may not do with a path."""
+
+    READ = "read"
+    WRITE = "write"
+
+
+class Permissions(Protocol):
+    """Who is asking has been settled; this says what they may do where."""
+
+    def allows(self, action: Action, path: DavPath) -> bool: ...
+
+
+class Headers(Mapping[str, str]):
+    """Header fields of one request. Names are case-insensitive; repeated fields were joined by ", "."""
+
+    __slots__ = ("_fields",)
+
+    def __init__(self, fields: Mapping[str, str]) -> None:
+        self._fields = {name.lower(): value for name, value in fields.items()}
+
+    def __getitem__(self, name: str) -> str:
+        return self._fields[name.lower()]
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name.lower() in self._fields
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._fields)
+
+    def __len__(self) -> int:
+        return len(self._fields)
+
+
+class Body(Protocol):
+    """The content of a request, read once and in order."""
+
+    @property
+    def length(self) -> int | None:
+        """Announced bytes; None when chunked. 0 means there is no body."""
+
+    def read(self, size: int) -> bytes:
+        """Up to `size` (> 0) bytes, b"" only at the true end.
+
+        Raises IncompleteBody when the sender stopped early, RequestTimeout when it stalled.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Where a request came from: address as text, the User-Agent field or ""."""
+
+    address: str = ""
+    agent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    method: str
+    path: DavPath
+    headers: Headers
+    body: Body
+    principal: Principal
+    permissions: Permissions
+    client: Client
+    #: Seconds since the epoch, read once when the request began.
+    now: float
+    #: Escaped path prefix that hrefs carry and Destination must begin with ("" or "/dav").
+    prefix: str = ""
+    #: Authorities ("host[:port]", lower case) under which the client reaches this server.
+    hosts: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class FileSlice:
+    """`length` bytes of an open file from `offset`. Whoever sends it calls `close` at the end."""
+
+    fd: int
+    offset: int
+    length: int
+    close: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    status: int
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes | Iterator[bytes] | FileSlice = b""
