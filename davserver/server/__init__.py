@@ -1,0 +1,1 @@
+"""The only place that knows WSGI, WsgiDAV or cheroot."""

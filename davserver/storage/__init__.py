@@ -1,0 +1,1 @@
+"""All I/O on files and state. Imports the protocol core only."""
