@@ -63,6 +63,7 @@ class Lock:
 
     #: `urn:uuid:…`; a secret of its principal.
     token: str
+    #: Ends in a slash when a collection was locked.
     root: DavPath
     depth: Depth
     scope: Scope
@@ -85,6 +86,10 @@ class Lock:
     def __post_init__(self) -> None:
         if self.depth is Depth.ONE:
             raise ValueError("a lock has depth 0 or infinity (RFC 4918 §9.10.3)")
+
+    def href(self, prefix: str) -> str:
+        """The lock root as clients see it."""
+        return self.root.href(prefix, collection=self.root.slash)
 
     def is_active(self, now: float) -> bool:
         """A lock protects nothing from the second it expires."""

@@ -1,0 +1,57 @@
+"""Access: from an Authorization field to who is asking, and what they may do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from davserver.access.accounts import Accounts
+from davserver.access.basic import challenge, credentials
+from davserver.access.permissions import READ_ONLY, READ_WRITE
+from davserver.protocol.errors import Unauthorized
+from davserver.protocol.locks import ANYBODY, Principal
+from davserver.protocol.messages import Permissions
+
+
+class Anonymous(Enum):
+    """What somebody may do who does not log in."""
+
+    NOTHING = "none"
+    READ = "ro"
+    WRITE = "rw"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    principal: Principal
+    permissions: Permissions
+
+
+#: Who asks for OPTIONS without a login: nobody in particular, told what the server can do.
+STRANGER = Identity(ANYBODY, READ_WRITE)
+
+
+class Access:
+    """Logins of one server."""
+
+    def __init__(self, accounts: Accounts, anonymous: Anonymous, realm: str) -> None:
+        self._accounts = accounts
+        self._anonymous = anonymous
+        self._realm = realm
+
+    def identify(self, authorization: str | None, now: float) -> Identity | None:
+        """Who is asking; None when that takes a login first. Raises nothing, whatever the field holds."""
+        login = credentials(authorization) if len(self._accounts) else None
+        if login is not None:
+            principal = self._accounts.verify(*login, now)
+            return None if principal is None else Identity(principal, READ_WRITE)
+        match self._anonymous:
+            case Anonymous.WRITE:
+                return Identity(ANYBODY, READ_WRITE)
+            case Anonymous.READ:
+                return Identity(ANYBODY, READ_ONLY)
+        return None
+
+    def unauthorized(self) -> Unauthorized:
+        """The answer to somebody who must log in first."""
+        return Unauthorized("Log in with a user name and a password.", [challenge(self._realm)])

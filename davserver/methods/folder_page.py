@@ -1,0 +1,65 @@
+"""The plain page a browser gets for a collection: its members as links."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from html import escape
+
+from davserver.protocol.messages import Request, Response
+from davserver.protocol.paths import quote_name
+from davserver.storage.share import Shares
+from davserver.storage.tree import Node
+
+_STYLE = (
+    "body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem}"
+    "table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.25rem .5rem}"
+    "td:nth-child(2),th:nth-child(2){text-align:right}tr:nth-child(even){background:#8881}"
+    "a{text-decoration:none}@media(prefers-color-scheme:dark){body{background:#181818;color:#ddd}a{color:#8bf}}"
+)
+_HEADERS = (
+    ("Content-Type", "text/html; charset=utf-8"),
+    ("Cache-Control", "no-store"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'"),
+)
+
+
+def folder_page(request: Request, shares: Shares) -> Response:
+    """GET on a collection. Links are absolute, so that they are right with and without the URL's slash."""
+    return Response(200, _HEADERS, _page(request, shares))
+
+
+def _page(request: Request, shares: Shares) -> Iterator[bytes]:
+    path = request.path
+    base = path.href(request.prefix, collection=True)
+    if not base.endswith("/"):
+        base += "/"
+    title = escape(path.key)
+    yield (
+        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>'
+        f"<h1>{title}</h1><table><tr><th>Name</th><th>Size</th><th>Changed (UTC)</th></tr>"
+    ).encode()
+    if not path.is_root:
+        up = escape(path.parent.href(request.prefix, collection=True))
+        yield f'<tr><td><a href="{up}">..</a></td><td></td><td></td></tr>'.encode()
+    for name, node in _members(request, shares):
+        slash = "/" if node.is_collection else ""
+        size = "" if node.is_collection else f"{node.size:,}"
+        moment = datetime.fromtimestamp(node.last_modified, UTC)
+        yield (
+            f'<tr><td><a href="{escape(base + quote_name(name) + slash)}">{escape(name)}{slash}</a></td>'
+            f"<td>{size}</td><td>{moment:%Y-%m-%d %H:%M}</td></tr>"
+        ).encode()
+    yield b"</table></body></html>\n"
+
+
+def _members(request: Request, shares: Shares) -> list[tuple[str, Node]]:
+    share = shares.of(request.path)
+    found = dict(share.tree.members(request.path))
+    for mount in shares.mounted_in(request.path):
+        node = mount.tree.stat(mount.at)
+        if node is not None:
+            found[mount.at.name] = node
+    return sorted(found.items(), key=lambda item: (not item[1].is_collection, item[0].casefold()))

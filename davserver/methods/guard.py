@@ -1,0 +1,110 @@
+"""Guard: the one way in for whatever looks at or changes a resource.
+
+The law of this module: no method decides on locks or preconditions by itself. A method that changes
+something asks twice: `look` before it does any work (a doomed upload is refused with its body unread),
+and `Passage.check` inside `enter`, where the paths are reserved and the answer is the truth until the
+change is made. A method that only reads asks `fresh`.
+
+Order of the two questions: locks first, then preconditions. RFC 9110 §13.2.1 has a server ignore
+preconditions where the answer without them would be neither 2xx nor 412, and a 423 tells the client
+whom to wait for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from davserver.protocol import conditions
+from davserver.protocol.conditions import UNMAPPED, ResourceState
+from davserver.protocol.errors import Conflict, Forbidden, NotFound
+from davserver.protocol.locks import Claim
+from davserver.protocol.messages import Action, Request
+from davserver.protocol.paths import DavPath
+from davserver.storage.lock_manager import LockHold
+from davserver.storage.share import Share, Shares
+from davserver.storage.tree import Node
+
+
+class Guard:
+    """Locks, preconditions and permissions of one request."""
+
+    def __init__(self, request: Request, shares: Shares) -> None:
+        self.request = request
+        self.shares = shares
+        self.share = shares.of(request.path)
+        self.preconditions = conditions.parse_preconditions(request.headers, request.prefix)
+        self.tokens = conditions.submitted_tokens(request.headers, self.preconditions, request.method)
+
+    def existing(self) -> Node:
+        """The resource at the request's path. NotFound when there is none, or a file was asked for as a folder."""
+        node = self.share.tree.stat(self.request.path)
+        if node is None or (self.request.path.slash and not node.is_collection):
+            raise NotFound("There is nothing at this path.")
+        return node
+
+    def fresh(self) -> bool:
+        """For GET and HEAD: False when the answer is 304. Raises PreconditionFailed."""
+        return conditions.check(self.preconditions, self.request.method, self.request.path, self._state_of)
+
+    def look(self, claim: Claim) -> None:
+        """The early look, nothing reserved. Raises Locked, PreconditionFailed."""
+        self.share.locks.check(claim, principal=self.request.principal, tokens=self.tokens, now=self.request.now)
+        self.fresh()
+
+    @contextmanager
+    def enter(self, *reserve: DavPath) -> Iterator[Passage]:
+        """Reserve paths until the block ends: nobody else changes them, what is below them, or their locks."""
+        with self.share.locks.hold(
+            reserve, principal=self.request.principal, tokens=self.tokens, now=self.request.now
+        ) as hold:
+            yield Passage(self, hold)
+
+    def _state_of(self, path: DavPath) -> ResourceState:
+        try:
+            share = self.shares.of(path)
+        except NotFound:
+            return UNMAPPED
+        # RFC 4918 §10.4.4: a state token matches whoever holds the lock; whether it may be used is another question.
+        tokens = frozenset(lock.token for lock in share.locks.covering(path, self.request.now))
+        node = share.tree.stat(path)
+        if node is None:
+            return ResourceState(False, None, tokens, None)
+        return ResourceState(True, None if node.is_collection else node.etag, tokens, node.last_modified)
+
+
+class Passage:
+    """What a method holds between the check and the change."""
+
+    def __init__(self, guard: Guard, hold: LockHold) -> None:
+        self._guard = guard
+        self.hold = hold
+
+    def check(self, claim: Claim) -> None:
+        """Decide against now. Raises Locked, PreconditionFailed; returning is the proof `hold` carries."""
+        self.hold.check(claim)
+        self._guard.fresh()
+
+
+def require_parent(share: Share, path: DavPath) -> None:
+    """RFC 4918 §9.3.1, §9.7.1, §9.8.5: without its parent collection a resource cannot be made: 409."""
+    parent = None if path == share.at else share.tree.stat(path.parent)
+    if parent is None or not parent.is_collection:
+        raise Conflict("The parent collection does not exist; create it with MKCOL first.", paths=[path])
+
+
+def require_permission(request: Request, action: Action, path: DavPath) -> None:
+    """Raises Forbidden unless the principal may do `action` at `path`."""
+    if not request.permissions.allows(action, path):
+        raise Forbidden(f"You may not {action.value} here.", paths=[path])
+
+
+def require_removable(shares: Shares, path: DavPath) -> None:
+    """A share is configuration: it cannot be deleted, moved or overwritten, nor a folder that holds one."""
+    if shares.mounted_below(path):
+        raise Forbidden("A share is mounted here; it cannot be removed or replaced.", paths=[path])
+
+
+def require_writable(share: Share, path: DavPath) -> None:
+    if share.read_only:
+        raise Forbidden("This share is read-only.", paths=[path])

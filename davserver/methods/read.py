@@ -1,0 +1,89 @@
+"""OPTIONS, GET and HEAD: nothing here changes anything, and no lock stands in their way."""
+
+from __future__ import annotations
+
+from davserver.methods.folder_page import folder_page
+from davserver.methods.guard import Guard
+from davserver.methods.ranges import Multipart
+from davserver.methods.write import COLLECTION_METHODS, FILE_METHODS, UNMAPPED_METHODS
+from davserver.protocol.conditions import ResourceState, if_range_allows
+from davserver.protocol.headers import format_http_date, parse_range
+from davserver.protocol.media_types import media_type, runs_scripts
+from davserver.protocol.messages import Action, FileSlice, Request, Response
+from davserver.storage.share import Share, Shares
+from davserver.storage.tree import Node
+
+READ_METHODS = frozenset({"OPTIONS", "GET", "HEAD", "PROPFIND"})
+
+
+def options(request: Request, shares: Shares) -> Response:
+    """RFC 9110 §9.3.7, RFC 4918 §10.1. 200 at every path, mapped or not, and without a login: Explorer asks at
+    the root, Office at the parent of the document, gvfs at every parent, all before they log in."""
+    share = shares.of(request.path)
+    node = share.tree.stat(request.path)
+    if node is None:
+        allow: tuple[str, ...] = UNMAPPED_METHODS
+    else:
+        allow = COLLECTION_METHODS if node.is_collection else FILE_METHODS
+    writable = may_write(request, share)
+    if not writable:
+        allow = tuple(method for method in allow if method in READ_METHODS)
+    return Response(
+        200,
+        (
+            # Finder mounts read-only, and Office opens read-only without an error, where class 2 is missing.
+            ("DAV", "1, 2, 3" if writable else "1, 3"),
+            ("MS-Author-Via", "DAV"),
+            ("Allow", ", ".join(allow)),
+            ("Accept-Ranges", "bytes"),
+        ),
+    )
+
+
+def get(request: Request, shares: Shares) -> Response:
+    """RFC 9110 §9.3.1, and HEAD (§9.3.2): the same answer, whose body the server leaves out."""
+    guard = Guard(request, shares)
+    node = guard.existing()
+    if node.is_collection:
+        guard.fresh()
+        return folder_page(request, shares)
+    fresh = guard.fresh()
+    headers = _validators(node)
+    if not fresh:
+        return Response(304, headers)  # RFC 9110 §15.4.5: the fields a 200 would have had
+    file = guard.share.tree.open(request.path)
+    try:
+        return _content(request, file.node, FileSlice(file.fd, 0, file.node.size, file.close))
+    except BaseException:
+        file.close()
+        raise
+
+
+def may_write(request: Request, share: Share) -> bool:
+    return not share.read_only and request.permissions.allows(Action.WRITE, request.path)
+
+
+def _content(request: Request, node: Node, whole: FileSlice) -> Response:
+    kind = media_type(request.path.name)
+    headers = [*_validators(node), ("Accept-Ranges", "bytes"), ("X-Content-Type-Options", "nosniff")]
+    if runs_scripts(kind):
+        # What somebody uploaded must not run in the server's origin.
+        headers.append(("Content-Security-Policy", "sandbox"))
+    state = ResourceState(True, node.etag, frozenset(), node.last_modified)
+    wanted = request.headers.get("Range") if request.method == "GET" else None  # RFC 9110 §14.2: GET only
+    if wanted is not None and not if_range_allows(request.headers.get("If-Range"), state):
+        wanted = None
+    ranges = parse_range(wanted, node.size)
+    if ranges is None:
+        return Response(200, (*headers, ("Content-Type", kind)), whole)
+    if len(ranges) == 1:
+        first, last = ranges[0]
+        headers += [("Content-Type", kind), ("Content-Range", f"bytes {first}-{last}/{node.size}")]
+        return Response(206, tuple(headers), FileSlice(whole.fd, first, last - first + 1, whole.close))
+    parts = Multipart(whole, ranges, kind, boundary=f"{node.mtime_ns:x}{node.inode:x}")
+    headers += [("Content-Type", parts.content_type), ("Content-Length", str(parts.length))]
+    return Response(206, tuple(headers), iter(parts))
+
+
+def _validators(node: Node) -> tuple[tuple[str, str], ...]:
+    return (("ETag", str(node.etag)), ("Last-Modified", format_http_date(node.last_modified)))

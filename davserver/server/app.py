@@ -1,0 +1,171 @@
+"""The WSGI application: WsgiDAV's, with one terminal app of ours.
+
+`DavApp` is a `WsgiDAVApp`: shares are its providers, `middleware_stack` its stack, and the stack's last
+item is `Terminal`, which answers every method through the METHODS table. What WsgiDAV's own `__call__` does
+around its stack is replaced: it resolves ".." instead of refusing it, folds the case of share names, reads a
+refused body whole, and closes the connection after every answer whose length is not known beforehand.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from wsgidav.wsgidav_app import WsgiDAVApp
+
+from davserver.access.access import STRANGER, Access
+from davserver.protocol.errors import InternalError, Refused
+from davserver.protocol.locks import ANYBODY, Principal
+from davserver.protocol.messages import FileSlice, Headers, Response
+from davserver.protocol.paths import DavPath
+from davserver.protocol.reasons import reason
+from davserver.protocol.refusal import render
+from davserver.server.access_log import log_access
+from davserver.server.dispatch import method_of, perform
+from davserver.server.request import framed, header_fields, open_request, target_path
+from davserver.server.share import ShareProvider
+from davserver.storage.share import Share, Shares
+
+StartResponse = Callable[..., Any]
+
+_log = logging.getLogger("davserver")
+
+
+class Terminal:
+    """The end of the stack: a request in, an answer out, whatever happens in between."""
+
+    def __init__(self, shares: Shares, access: Access, *, prefix: str, clock: Callable[[], float]) -> None:
+        self._shares = shares
+        self._access = access
+        self._prefix = prefix
+        self._clock = clock
+
+    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        exchange = _Exchange(environ, self._clock())
+        try:
+            response = self._answer(exchange)
+        except Refused as refused:
+            response = exchange.refusal(refused, self._prefix)
+        except Exception:
+            _log.exception("%s %s failed", environ["REQUEST_METHOD"], exchange.path or "?")
+            response = exchange.refusal(InternalError("The server failed; its log says why."), self._prefix)
+        response = framed(response, head=environ["REQUEST_METHOD"] == "HEAD")
+        start_response(f"{response.status} {reason(response.status)}", list(response.headers))
+        return exchange.send(response)
+
+    def _answer(self, exchange: _Exchange) -> Response:
+        environ = exchange.environ
+        exchange.path = target_path(environ, self._prefix)
+        method = method_of(environ["REQUEST_METHOD"])
+        identity = self._access.identify(exchange.headers.get("Authorization"), exchange.now)
+        if identity is None:
+            if method.action is not None:
+                raise self._access.unauthorized()
+            identity = STRANGER
+        exchange.principal = identity.principal
+        request = open_request(
+            environ,
+            path=exchange.path,
+            headers=exchange.headers,
+            principal=identity.principal,
+            permissions=identity.permissions,
+            now=exchange.now,
+            prefix=self._prefix,
+        )
+        return perform(method, request, self._shares)
+
+
+class _Exchange:
+    """What is known of one request, also when it turns out to be malformed, and the line it leaves in the log."""
+
+    def __init__(self, environ: dict[str, Any], now: float) -> None:
+        self.environ = environ
+        self.now = now
+        self.headers: Headers = header_fields(environ)
+        self.path: DavPath | None = None
+        self.principal: Principal = ANYBODY
+        self._began = time.perf_counter()
+
+    def refusal(self, refused: Refused, prefix: str) -> Response:
+        response = render(
+            refused,
+            accept=self.headers.get("Accept"),
+            content_type=self.headers.get("Content-Type"),
+            now=self.now,
+            prefix=prefix,
+        )
+        if refused.must_close:
+            return Response(response.status, (*response.headers, ("Connection", "close")), response.body)
+        return response
+
+    def send(self, response: Response) -> Iterable[bytes]:
+        """The body as WSGI wants it. The access line is written when the last byte has gone out."""
+        body = response.body
+        if isinstance(body, bytes):
+            self._log(response.status, len(body))
+            return (body,)
+        if isinstance(body, FileSlice):
+            close, length = body.close, body.length
+
+            def close_and_log() -> None:
+                close()
+                self._log(response.status, length)
+
+            wrapped: Iterable[bytes] = self.environ["wsgi.file_wrapper"](
+                FileSlice(body.fd, body.offset, body.length, close_and_log)
+            )
+            return wrapped
+        return self._stream(response.status, body)
+
+    def _stream(self, status: int, body: Iterator[bytes]) -> Iterator[bytes]:
+        sent = 0
+        try:
+            for block in body:
+                yield block
+                sent += len(block)
+        except Exception:
+            # The head has gone out: the client learns from the connection's end that the answer is not whole.
+            _log.exception("%s %s failed while its answer was sent", self.environ["REQUEST_METHOD"], self.path)
+            raise
+        finally:
+            self._log(status, sent)
+
+    def _log(self, status: int, sent: int) -> None:
+        log_access(
+            address=self.environ.get("REMOTE_ADDR", ""),
+            user=self.principal.name,
+            method=self.environ["REQUEST_METHOD"],
+            target=self.environ["REQUEST_URI"],
+            status=status,
+            sent=sent,
+            seconds=time.perf_counter() - self._began,
+        )
+
+
+class DavApp(WsgiDAVApp):  # type: ignore[misc]
+    """WsgiDAV's application with our shares as its providers and our terminal app as its stack."""
+
+    def __init__(
+        self, shares: Iterable[Share], access: Access, *, prefix: str = "", clock: Callable[[], float] = time.time
+    ) -> None:
+        every = Shares(shares)
+        super().__init__(
+            {
+                "provider_mapping": {share.at.key: ShareProvider(share) for share in every},
+                "middleware_stack": [Terminal(every, access, prefix=prefix, clock=clock)],
+                # Locks and properties belong to the shares; WsgiDAV's own managers stay out.
+                "lock_storage": None,
+                "property_manager": None,
+                "logging": {"enable": False},
+                "verbose": 1,
+            }
+        )
+
+    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        environ["wsgidav.app"] = self
+        environ["wsgidav.config"] = self.config
+        environ["wsgidav.verbose"] = self.verbose
+        answer: Iterable[bytes] = self.application(environ, start_response)
+        return answer

@@ -1,0 +1,121 @@
+"""From a WSGI environ to a `Request`, and from a `Response` to what WSGI sends.
+
+The request-target is taken raw and decoded once, by `DavPath`: cheroot leaves the path of OPTIONS encoded and
+decodes all others, and LibreOffice then edits without a lock.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from davserver.protocol.errors import NotFound
+from davserver.protocol.locks import Principal
+from davserver.protocol.messages import Body, Client, FileSlice, Headers, Permissions, Request, Response
+from davserver.protocol.paths import ROOT, DavPath
+
+_ABSOLUTE_FORM = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
+
+
+def target_path(environ: Mapping[str, Any], prefix: str) -> DavPath:
+    """The path that the request-target names, below `prefix` (RFC 9112 §3.2). Raises BadRequest, NotFound."""
+    target: str = environ["REQUEST_URI"]
+    options = environ["REQUEST_METHOD"] == "OPTIONS"
+    if target == "*" and options:
+        return ROOT  # RFC 9112 §3.2.4: the server as a whole
+    absolute = _ABSOLUTE_FORM.match(target)
+    if absolute is not None:
+        target = target[absolute.end() :] or "/"
+    path = target.partition("?")[0]
+    if prefix:
+        if path != prefix and not path.startswith(prefix + "/"):
+            if options:
+                return ROOT  # Explorer asks at the host's root, wherever the share is
+            raise NotFound(f"There is nothing here; this server's files are below {prefix}/.")
+        path = path[len(prefix) :] or "/"
+    return DavPath.parse(path)
+
+
+def header_fields(environ: Mapping[str, Any]) -> Headers:
+    fields = {name[5:].replace("_", "-"): value for name, value in environ.items() if name.startswith("HTTP_")}
+    for name in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+        if name in environ:
+            fields[name.replace("_", "-")] = environ[name]
+    return Headers(fields)
+
+
+def open_request(
+    environ: Mapping[str, Any],
+    *,
+    path: DavPath,
+    headers: Headers,
+    principal: Principal,
+    permissions: Permissions,
+    now: float,
+    prefix: str,
+) -> Request:
+    body: Body = environ["wsgi.input"]
+    return Request(
+        method=environ["REQUEST_METHOD"],
+        path=path,
+        headers=headers,
+        body=body,
+        principal=principal,
+        permissions=permissions,
+        client=Client(environ.get("REMOTE_ADDR", ""), headers.get("User-Agent", "")),
+        now=now,
+        prefix=prefix,
+        hosts=_hosts(headers),
+    )
+
+
+def _hosts(headers: Headers) -> frozenset[str]:
+    """What the client may call this server in a Destination. A proxy that rewrites Host tells the name the
+    client used in X-Forwarded-Host; believing it here widens nothing but that comparison."""
+    names = f"{headers.get('Host', '')},{headers.get('X-Forwarded-Host', '')}".split(",")
+    return frozenset(name.strip().lower() for name in names if name.strip())
+
+
+def framed(response: Response, *, head: bool) -> Response:
+    """The response with its length said where it is known, and without a body where there must be none.
+
+    A stream that ends within its first block is sent as one piece with a length; a longer one is chunked.
+    """
+    body, headers = response.body, response.headers
+    if response.status in (204, 304):
+        _discard(body)  # RFC 9110 §8.6, §15.3.5: neither content nor Content-Length
+        return Response(response.status, headers)
+    if isinstance(body, Iterator) and not _has_length(headers) and not head:
+        body = _first_block(body)
+    if isinstance(body, bytes):
+        headers = (*headers, ("Content-Length", str(len(body))))
+    elif isinstance(body, FileSlice):
+        headers = (*headers, ("Content-Length", str(body.length)))
+    if head:
+        _discard(body)  # RFC 9110 §9.3.2
+        body = b""
+    return Response(response.status, headers, body)
+
+
+def _first_block(stream: Iterator[bytes]) -> bytes | Iterator[bytes]:
+    blocks = []
+    for block in stream:
+        blocks.append(block)
+        if len(blocks) == 2:
+            return _joined(blocks, stream)
+    return b"".join(blocks)
+
+
+def _joined(blocks: list[bytes], stream: Iterator[bytes]) -> Iterator[bytes]:
+    yield from blocks
+    yield from stream
+
+
+def _has_length(headers: tuple[tuple[str, str], ...]) -> bool:
+    return any(name == "Content-Length" for name, _ in headers)
+
+
+def _discard(body: bytes | Iterator[bytes] | FileSlice) -> None:
+    if isinstance(body, FileSlice) or hasattr(body, "close"):
+        body.close()

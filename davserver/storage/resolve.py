@@ -1,0 +1,82 @@
+"""From names to an open file, never outside a root and never through a symbolic link.
+
+A link is a second name of a file, and a way round the locks of its first; so links are not followed at all,
+also not to places within the root. The kernel resolves in one step, relative to an open directory (openat2
+with RESOLVE_BENEATH and RESOLVE_NO_SYMLINKS): there is no moment between a check and an open. Where the
+kernel (before 5.6) or a sandbox has no openat2, the path is walked name by name with O_NOFOLLOW.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from collections.abc import Sequence
+
+_OPENAT2 = 437  # the same number on every architecture (include/uapi/asm-generic/unistd.h)
+_RESOLVE_NO_MAGICLINKS, _RESOLVE_NO_SYMLINKS, _RESOLVE_BENEATH = 0x02, 0x04, 0x08
+_RESOLVE = _RESOLVE_BENEATH | _RESOLVE_NO_SYMLINKS | _RESOLVE_NO_MAGICLINKS
+#: O_NONBLOCK: opening a pipe must not wait for somebody at its other end.
+_ALWAYS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
+
+
+class _OpenHow(ctypes.Structure):
+    _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_syscall = _libc.syscall
+_syscall.restype = ctypes.c_long
+_syscall.argtypes = (ctypes.c_long, ctypes.c_int, ctypes.c_char_p, ctypes.POINTER(_OpenHow), ctypes.c_size_t)
+
+
+def has_openat2() -> bool:
+    """Does openat2 work here?"""
+    try:
+        os.close(_openat2(-100, b".", os.O_PATH))  # AT_FDCWD
+    except OSError as error:
+        if error.errno in (errno.ENOSYS, errno.EPERM):
+            return False
+        raise
+    return True
+
+
+class Resolver:
+    """Opens what lies below the directory `root_fd`, which it does not own."""
+
+    def __init__(self, root_fd: int, *, use_openat2: bool) -> None:
+        self._root = root_fd
+        self._openat2 = use_openat2
+
+    def open(self, names: Sequence[str], flags: int) -> int:
+        """A file descriptor for root/names… Raises OSError: ELOOP or ENOTDIR where a link is in the way."""
+        if not self._openat2:
+            return self._walk(names, flags)
+        try:
+            return _openat2(self._root, os.fsencode("/".join(names)) or b".", flags)
+        except OSError as error:
+            if error.errno == errno.EAGAIN:
+                return self._walk(names, flags)  # a rename elsewhere disturbed the kernel's walk
+            raise
+
+    def _walk(self, names: Sequence[str], flags: int) -> int:
+        at, owned = self._root, False
+        try:
+            for name in names[:-1]:
+                inner = os.open(name, os.O_PATH | os.O_DIRECTORY | _ALWAYS, dir_fd=at)
+                if owned:
+                    os.close(at)
+                at, owned = inner, True
+            return os.open(names[-1] if names else ".", flags | _ALWAYS, dir_fd=at)
+        finally:
+            if owned:
+                os.close(at)
+
+
+def _openat2(directory: int, path: bytes, flags: int) -> int:
+    how = _OpenHow(flags | _ALWAYS, 0, _RESOLVE)
+    fd: int = _syscall(_OPENAT2, directory, path, ctypes.byref(how), ctypes.sizeof(how))
+    if fd < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return fd

@@ -1,0 +1,152 @@
+"""The state in a SQLite database: WAL, one connection for each thread.
+
+`durable`: a commit is on the disk before it is acknowledged (`synchronous=FULL`); otherwise it survives a
+killed process but not a power cut (`NORMAL`).
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from davserver.protocol.errors import InsufficientStorage, Refused, Unavailable
+from davserver.storage.state import StateError
+
+#: Seconds that a writer waits for another before it gives up with 503.
+BUSY_SECONDS = 5.0
+
+_VERSION = 1
+# Paths are `DavPath.key`. Below "/a" is the range '/a/' <= path < '/a0', since "0" follows "/": no pattern
+# matching, so that "%" and "_" in names mean nothing.
+_SCHEMA = """
+CREATE TABLE locks (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    token TEXT NOT NULL UNIQUE,
+    root TEXT NOT NULL,
+    parent TEXT,
+    collection INTEGER NOT NULL,
+    depth TEXT NOT NULL,
+    scope TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    principal TEXT NOT NULL,
+    display_name TEXT NOT NULL,
+    owner BLOB,
+    created REAL NOT NULL,
+    refreshed REAL NOT NULL,
+    expires REAL,
+    client_address TEXT NOT NULL,
+    client_agent TEXT NOT NULL,
+    reason TEXT,
+    transaction_id TEXT,
+    blocks_reads INTEGER NOT NULL
+) STRICT;
+CREATE INDEX locks_root ON locks (root);
+CREATE INDEX locks_parent ON locks (parent);
+CREATE TABLE properties (
+    path TEXT NOT NULL,
+    namespace TEXT NOT NULL,
+    local TEXT NOT NULL,
+    parent TEXT,
+    xml BLOB NOT NULL,
+    PRIMARY KEY (path, namespace, local)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX properties_parent ON properties (parent);
+CREATE TABLE clock (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    latest REAL NOT NULL
+) STRICT;
+INSERT INTO clock VALUES (1, 0);
+"""
+
+
+class SqliteState:
+    """`State` in `folder`/state.db. Raises StateError when it cannot be opened or is of a newer version."""
+
+    def __init__(self, folder: str, *, durable: bool) -> None:
+        self._path = os.path.join(folder, "state.db")
+        self._synchronous = "FULL" if durable else "NORMAL"
+        self._local = threading.local()
+        self._connections: list[sqlite3.Connection] = []
+        self._opening = threading.Lock()
+        try:
+            self._create(self._connection())
+        except (sqlite3.Error, OSError) as error:
+            raise StateError(f"The state database {self._path} cannot be opened: {error}.") from error
+
+    def query(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        with _refusing():
+            return self._connection().execute(sql, parameters).fetchall()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        with _refusing():
+            connection = self._connection()
+            outer = connection.in_transaction
+            if not outer:
+                connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            if not outer:
+                with _refusing():
+                    connection.execute("COMMIT")
+        finally:
+            if not outer and connection.in_transaction:
+                connection.execute("ROLLBACK")
+
+    def close(self) -> None:
+        with self._opening:
+            for connection in self._connections:
+                connection.close()
+            self._connections.clear()
+
+    def _connection(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            # check_same_thread: only `close`, at the end of the server, touches another thread's connection.
+            connection = sqlite3.connect(
+                self._path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=256
+            )
+            connection.execute(f"PRAGMA synchronous={self._synchronous}")
+            with self._opening:
+                self._connections.append(connection)
+            self._local.connection = connection
+        return connection
+
+    def _create(self, connection: sqlite3.Connection) -> None:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            ((version,),) = connection.execute("PRAGMA user_version").fetchall()
+            if version > _VERSION:
+                raise StateError(
+                    f"The state database {self._path} was written by a newer davserver (version {version}, this one "
+                    f"knows {_VERSION}). Start that one, or choose another state folder."
+                )
+            if version == 0:
+                for statement in _SCHEMA.split(";"):
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version={_VERSION}")
+            connection.execute("COMMIT")
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        os.chmod(self._path, 0o600)  # it holds lock tokens
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """SQLite's errors as refusals: nothing is ever written unchecked because the state was away."""
+    try:
+        yield
+    except Refused:
+        raise
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL:
+            raise InsufficientStorage("There is no space left for the server's state.") from error
+        raise Unavailable("The server's state is not available now; nothing was changed.") from error
+    except sqlite3.Error as error:
+        raise Unavailable("The server's state is not available now; nothing was changed.") from error

@@ -1,0 +1,31 @@
+"""What the lock manager and the property store need of a database, and no more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+
+class StateError(Exception):
+    """The state cannot be used at all; the message is for the operator and ends the start."""
+
+
+class State(Protocol):
+    """One database, used from any thread, shared with other processes.
+
+    Every call raises `Unavailable` when the database cannot be reached or is damaged, and
+    `InsufficientStorage` when it cannot grow.
+    """
+
+    def query(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """Run one statement with `?` placeholders; its rows."""
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """What this thread does inside happens as a whole, or, when the block raises, not at all.
+
+        An inner transaction joins the outer one. Writers of other threads and processes wait.
+        """
+
+    def close(self) -> None:
+        """Give the database back. Nothing may be asked afterwards."""

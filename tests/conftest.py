@@ -1,0 +1,38 @@
+"""Fixtures that many tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from serving import Running, serving
+from wire import Dav
+
+
+@pytest.fixture(scope="session")
+def _server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with serving(tmp_path_factory.mktemp("server")) as running:
+        yield running
+
+
+@pytest.fixture
+def server(_server: Running) -> Running:
+    """The server that all tests share; `folder` gives each a collection of its own."""
+    return _server
+
+
+@pytest.fixture
+def dav(server: Running) -> Iterator[Dav]:
+    """A client of the shared server."""
+    client = server.client()
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def folder(server: Running, dav: Dav, tmp_path: Path) -> str:
+    """URL path of a new, empty collection, without its slash."""
+    path = f"/{tmp_path.name}"
+    assert dav("MKCOL", path).status == 201
+    return path
