@@ -1,54 +1,64 @@
 """Header fields: text → value, or BadRequest. The grammar stands beside each.
 
-The law of this module: a value that comes out is valid; a value that goes in may be anything.
+The law of this module: a value that comes out is valid; a value that goes in may be anything, and costs time
+in proportion to its length. Blanks are space and tab alone: U+0085 and U+00A0 are bytes of UTF-8 names here.
 """
 
 from __future__ import annotations
 
 import re
-from calendar import timegm
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from time import gmtime
 
 from davserver.protocol.errors import BadGateway, BadRequest, RangeNotSatisfiable
 from davserver.protocol.locks import Depth
 from davserver.protocol.paths import DavPath
 
-# --- Depth, RFC 4918 §10.2: ("0" | "1" | "infinity"); Office adds ",noroot" (MS-WDVSE), which changes nothing here.
-_DEPTHS = {"0": Depth.ZERO, "1": Depth.ONE, "infinity": Depth.INFINITY}
+
+def _trim(value: str) -> str:
+    """Without the optional whitespace around it (RFC 9110 §5.6.3)."""
+    return value.strip(" \t")
+
+
+# Beyond every size and every time there is; RFC 9110 §14.1.2 tells recipients to expect large numerals.
+_HUGE = 10**19
+
+
+def _number(digits: str) -> int:
+    """1*DIGIT of any length, with everything past nineteen digits the same."""
+    significant = digits.lstrip("0")
+    return _HUGE if len(significant) > 19 else int(significant or "0")
+
+
+# --- Depth, RFC 4918 §10.2: ("0" | "1" | "infinity"). Office adds ",noroot" (MS-WDVSE), which changes nothing here.
+_DEPTH = re.compile(r"(0|1|infinity)(?:[ \t]*,[ \t]*noroot)?", re.IGNORECASE)
 
 
 def parse_depth(value: str | None, default: Depth) -> Depth:
+    """`default` where the field is absent. Two Depth lines ("0, infinity") are no depth: BadRequest."""
     if value is None:
         return default
-    depth = _DEPTHS.get(value.lower().partition(",")[0].strip())
-    if depth is None:
+    found = _DEPTH.fullmatch(_trim(value))
+    if found is None:
         raise BadRequest("Depth must be 0, 1 or infinity.")
-    return depth
+    return Depth(found[1].lower())
 
 
 # --- Timeout, RFC 4918 §10.7: 1#("Second-" 1*DIGIT | "Infinite").
-_SECONDS = re.compile(r"second-([0-9]{1,20})\Z", re.IGNORECASE)
+_WISH = re.compile(r"second-([0-9]+)|infinite", re.IGNORECASE)
 
 
 def parse_timeout(value: str | None) -> tuple[int | None, ...]:
     """Wishes in order of preference, in seconds; None is Infinite. What is no wish is passed over."""
-    wishes: list[int | None] = []
-    for item in (value or "").split(","):
-        text = item.strip()
-        seconds = _SECONDS.match(text)
-        if seconds is not None:
-            wishes.append(int(seconds[1]))
-        elif text.lower() == "infinite":
-            wishes.append(None)
-    return tuple(wishes)
+    found = (_WISH.fullmatch(_trim(item)) for item in (value or "").split(","))
+    return tuple(None if wish[1] is None else _number(wish[1]) for wish in found if wish is not None)
 
 
-# --- Overwrite, RFC 4918 §10.6: ("T" | "F"); absent means T.
+# --- Overwrite, RFC 4918 §10.6: ("T" | "F"); absent means T. What is neither must not come to mean T.
 def parse_overwrite(value: str | None) -> bool:
-    match (value or "T").strip().upper():
+    match "T" if value is None else _trim(value).upper():
         case "T":
             return True
         case "F":
@@ -57,66 +67,88 @@ def parse_overwrite(value: str | None) -> bool:
 
 
 # --- Destination, RFC 4918 §10.3: Simple-ref = absolute-URI | ( path-absolute [ "?" query ] ).
-_ABSOLUTE_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://([^/?#]*)")
+_SCHEME_AND_AUTHORITY = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://([^/?#]*)")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+# What two Destination lines become when they are joined: a second URL after a comma.
+_TWO_LINES = re.compile(r",(?:[ \t]*[A-Za-z][A-Za-z0-9+.-]*://|[ \t]+/)")
 
 
 def parse_destination(value: str | None, prefix: str, hosts: frozenset[str]) -> DavPath:
-    """The path a Destination names, below `prefix`. BadRequest, or BadGateway where it is not on this server.
+    """The path that a Destination names, below `prefix`. BadRequest; BadGateway where it is not on this server.
 
-    `hosts`: the authorities that are this server, lower case; empty: not compared. The scheme is never
-    compared: behind a proxy that ends TLS the client says https and we see http.
+    `hosts`: the authorities ("host[:port]", lower case) that are this server; empty: not compared. The scheme
+    is never compared: behind a proxy that ends TLS the client says https and we see http. Blanks and UTF-8
+    that are not escaped are taken as they are, for LibreOffice 7.4.
     """
-    path = url_path(value or "", hosts)
-    if path is None:
+    text = value or ""
+    if _TWO_LINES.search(text):
+        raise BadRequest("There must be one Destination.")
+    raw = url_path(text, hosts)
+    if raw is None:
         raise BadRequest("Destination must be an absolute URL or an absolute path.")
-    below = strip_prefix(path, prefix)
-    if below is None:
+    path = path_below(raw, prefix)
+    if path is None:
         raise BadGateway("The destination is not among this server's files.")
-    return DavPath.parse(below)
+    return path
 
 
 def url_path(value: str, hosts: frozenset[str] = frozenset()) -> str | None:
-    """The raw path of a URL or an absolute path, or None. Split before anything is decoded (RFC 3986 §2.4)."""
-    text = value.strip()
-    absolute = _ABSOLUTE_URI.match(text)
+    """The raw path of a URL or an absolute path, without query and fragment; None for anything else.
+
+    Split before anything is decoded (RFC 3986 §2.4). Raises BadGateway when `hosts` are given and the URL
+    is on none of them.
+    """
+    text = _trim(value)
+    if _CONTROL.search(text):
+        return None
+    absolute = _SCHEME_AND_AUTHORITY.match(text)
     if absolute is not None:
-        authority = _without_default_port(absolute[1].rpartition("@")[2].lower())
-        if hosts and authority not in {_without_default_port(host) for host in hosts}:
+        authority = absolute[1].rpartition("@")[2].lower()
+        if not authority:
+            return None  # RFC 9110 §4.2.1: an http URL without a host is invalid; file:///x is no URL of ours
+        if hosts and _without_default_port(authority) not in map(_without_default_port, hosts):
             # RFC 4918 §9.8.5.
             raise BadGateway("The destination is on another server.")
-        text = text[absolute.end() :] or "/"
+        text = text[absolute.end() :]
     path = re.split("[?#]", text, maxsplit=1)[0]
-    return path if path.startswith("/") else None
+    if absolute is not None:
+        return path or "/"
+    # RFC 3986 §4.2: "//name/…" would name another host, so a path does not begin like that (§3.3, path-absolute).
+    return path if path.startswith("/") and not path.startswith("//") else None
 
 
-def strip_prefix(path: str, prefix: str) -> str | None:
-    """What of a raw path lies below the mount prefix; None when it lies outside."""
-    if not prefix:
-        return path
-    if path != prefix and not path.startswith(prefix + "/"):
-        return None
-    return path[len(prefix) :] or "/"
+def path_below(raw: str, prefix: str) -> DavPath | None:
+    """Raw path of a URL → its path below the mount prefix ("" or "/dav"); None outside. Raises BadRequest.
+
+    Compared by names and not by text: "/davx" is not below "/dav", and "/%64av" is "/dav" (RFC 3986 §6.2.2.2).
+    """
+    path, mount = DavPath.parse(raw), DavPath.parse(prefix or "/")
+    return DavPath(path.below(mount), path.slash) if mount.contains(path) else None
 
 
 def _without_default_port(authority: str) -> str:
+    """Of http and of https: a proxy that ends TLS changes which is which (RFC 9110 §4.2.3)."""
     return re.sub(r":(?:80|443)?\Z", "", authority)
 
 
 # --- Lock-Token, RFC 4918 §10.5: Coded-URL = "<" absolute-URI ">". Explorer at times leaves the brackets out.
-_CODED_URL = re.compile(r"<([^<>\s]+)>\Z|([^<>\s]+)\Z")
+_TOKEN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!-;=?-~]+")
 
 
 def parse_lock_token(value: str | None) -> str:
-    coded = _CODED_URL.match((value or "").strip())
-    if coded is None:
-        raise BadRequest("Lock-Token must hold one lock token in angle brackets.")
-    token: str = coded[1] or coded[2]
-    if ":" not in token:
-        raise BadRequest("A lock token is a URI.")
+    text = _trim(value or "")
+    token = text[1:-1] if text.startswith("<") and text.endswith(">") else text
+    if not is_state_token(token):
+        raise BadRequest("Lock-Token must hold one lock token, a URI in angle brackets.")
     return token
 
 
-# --- Entity tags, RFC 9110 §8.8.3: [ "W/" ] DQUOTE *etagc DQUOTE.
+def is_state_token(text: str) -> bool:
+    """Is it an absolute URI, as every state token is (RFC 4918 §6.5)? No blanks, no brackets, ASCII."""
+    return _TOKEN.fullmatch(text) is not None
+
+
+# --- Entity tags, RFC 9110 §8.8.3: [ "W/" ] DQUOTE *etagc DQUOTE. Blanks within the quotes are let pass.
 @dataclass(frozen=True, slots=True)
 class ETag:
     tag: str
@@ -127,6 +159,7 @@ class ETag:
         return self.tag == other.tag and not self.weak and not other.weak
 
     def weak_match(self, other: ETag) -> bool:
+        """RFC 9110 §8.8.3.2."""
         return self.tag == other.tag
 
     def __str__(self) -> str:
@@ -142,125 +175,139 @@ class ETagList:
 
 
 _ETAG = re.compile(r'(W/)?"([^"]*)"')
-_LIST_ITEM = re.compile(r'[\s,]*(?:(?P<etag>(?:W/)?"[^"]*")|(?P<junk>[^,]+))')
+_LISTED_ETAG = re.compile(r'[ \t]*(W/)?"([^"]*)"[ \t]*(?=,|\Z)')
 
 
 def parse_etag(value: str) -> ETag | None:
     """One entity tag, or None for anything else."""
-    found = _ETAG.fullmatch(value.strip())
+    found = _ETAG.fullmatch(_trim(value))
     return None if found is None else ETag(found[2], found[1] is not None)
 
 
 def parse_etags(value: str) -> ETagList:
     """Malformed members never match and are no error: Joplin sends `If-None-Match: JoplinIgnore-123`."""
-    if value.strip() == "*":
+    if _trim(value) == "*":
         return ETagList(True)
-    tags = []
-    for item in _LIST_ITEM.finditer(value):
-        etag = parse_etag(item["etag"] or "")
-        if etag is not None:
-            tags.append(etag)
+    tags, position = [], 0
+    while position < len(value):
+        found = _LISTED_ETAG.match(value, position)
+        if found is not None:
+            tags.append(ETag(found[2], found[1] is not None))
+            position = found.end()
+        comma = value.find(",", position)
+        position = len(value) if comma < 0 else comma + 1
     return ETagList(False, tuple(tags))
 
 
-# --- Dates, RFC 9110 §5.6.7.
+# --- Dates, RFC 9110 §5.6.7: IMF-fixdate | rfc850-date | asctime-date.
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _MONTH = {name.lower(): number for number, name in enumerate(_MONTHS, 1)}
-_IMF = re.compile(r"[A-Za-z]{3}, (\d{2}) ([A-Za-z]{3}) (\d{4}) (\d{2}):(\d{2}):(\d{2}) GMT\Z", re.ASCII)
-_RFC850 = re.compile(r"[A-Za-z]{6,9}, (\d{2})-([A-Za-z]{3})-(\d{2}) (\d{2}):(\d{2}):(\d{2}) GMT\Z", re.ASCII)
-_ASCTIME = re.compile(r"[A-Za-z]{3} ([A-Za-z]{3}) ([ \d]\d) (\d{2}):(\d{2}):(\d{2}) (\d{4})\Z", re.ASCII)
+_CLOCK = r"(?P<hour>[0-9]{2}):(?P<minute>[0-9]{2}):(?P<second>[0-5][0-9]|60)"
+_NAME = r"(?P<month>[A-Za-z]{3})"
+_DATE_FORMS = tuple(
+    re.compile(form)
+    for form in (
+        rf"[A-Za-z]{{3}}, (?P<day>[0-9]{{2}}) {_NAME} (?P<year>[0-9]{{4}}) {_CLOCK} GMT",
+        rf"[A-Za-z]{{6,9}}, (?P<day>[0-9]{{2}})-{_NAME}-(?P<year>[0-9]{{2}}) {_CLOCK} GMT",
+        rf"[A-Za-z]{{3}} {_NAME} (?P<day>[ 0-9][0-9]) {_CLOCK} (?P<year>[0-9]{{4}})",
+    )
+)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SECOND = timedelta(seconds=1)
+_EARLIEST = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _SECOND
+_LATEST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _SECOND
 
 
 def parse_http_date(value: str) -> int | None:
-    """Seconds since the epoch, or None where it is no date: such a field is ignored (§13.1.3)."""
-    text = value.strip()
-    if found := _IMF.match(text):
-        day, month, year, *clock = found.groups()
-    elif found := _RFC850.match(text):
-        day, month, year, *clock = found.groups()
-        # §5.6.7 speaks of "more than 50 years in the future"; no file is older than 1970.
-        year = f"19{year}" if int(year) >= 70 else f"20{year}"
-    elif found := _ASCTIME.match(text):
-        month, day, *clock, year = found.groups()
-    else:
+    """Seconds since the epoch, or None where it is no date: such a field is ignored (RFC 9110 §13.1.3)."""
+    text = _trim(value)
+    found = next(filter(None, (form.fullmatch(text) for form in _DATE_FORMS)), None)
+    month = None if found is None else _MONTH.get(found["month"].lower())
+    if found is None or month is None:
         return None
-    hour, minute, second = map(int, clock)
-    number = _MONTH.get(month.lower())
-    if number is None or not 1 <= int(day) <= 31 or hour > 23 or minute > 59 or second > 60 or int(year) < 1:
+    year, second = int(found["year"]), int(found["second"])
+    if len(found["year"]) == 2:
+        # §5.6.7 would have years "more than 50 years in the future" be past; no file is older than 1970.
+        year += 1900 if year >= 70 else 2000
+    leap = second == 60
+    try:
+        moment = datetime(
+            year, month, int(found["day"]), int(found["hour"]), int(found["minute"]), second - leap, tzinfo=UTC
+        )
+    except ValueError:  # 31 February, 25:00
         return None
-    return timegm((int(year), number, int(day), hour, minute, second))
+    return (moment - _EPOCH) // _SECOND + leap
 
 
 @lru_cache(maxsize=4096)
-def format_http_date(seconds: int) -> str:
-    """IMF-fixdate, in English whatever the locale. Times that have no four-digit year become the nearest that do."""
-    moment = gmtime(min(max(seconds, -62135596800), 253402300799))
+def format_http_date(seconds: float) -> str:
+    """IMF-fixdate, in English whatever the locale. Times outside of the years 1 to 9999 become the nearest within."""
+    moment = _EPOCH + timedelta(seconds=min(max(seconds, _EARLIEST), _LATEST) // 1)
     return (
-        f"{_DAYS[moment.tm_wday]}, {moment.tm_mday:02} {_MONTHS[moment.tm_mon - 1]} {moment.tm_year:04} "
-        f"{moment.tm_hour:02}:{moment.tm_min:02}:{moment.tm_sec:02} GMT"
+        f"{_DAYS[moment.weekday()]}, {moment.day:02} {_MONTHS[moment.month - 1]} {moment.year:04} "
+        f"{moment.hour:02}:{moment.minute:02}:{moment.second:02} GMT"
     )
 
 
 # --- Range, RFC 9110 §14.1.1, §14.2: bytes-unit "=" 1#( first "-" [ last ] | "-" suffix ).
-_RANGE = re.compile(r"([0-9]{1,19})-([0-9]{1,19})?\Z|-([0-9]{1,19})\Z")
+_RANGE = re.compile(r"([0-9]+)-([0-9]+)?|-([0-9]+)")
 _MAX_RANGES = 64
 
 
 def parse_range(value: str | None, length: int) -> list[tuple[int, int]] | None:
     """(first, last) pairs, both inclusive, in the order asked for; None: the field is to be ignored.
 
-    Raises RangeNotSatisfiable when it is well formed and no range overlaps the `length` bytes there are.
+    Raises RangeNotSatisfiable when it is well formed and no range overlaps the `length` bytes there are. Of an
+    empty file nothing can be cut: there the field is ignored, for players and viewers that put `bytes=0-` into
+    every request.
     """
-    unit, equals, specs = (value or "").partition("=")
-    if unit.strip().lower() != "bytes" or not equals:
+    unit, _, specs = (value or "").partition("=")
+    items = [item for item in map(_trim, specs.split(",")) if item]
+    # §14.2: a server may ignore many small ranges, and ranges that overlap.
+    if unit.lower() != "bytes" or not 1 <= len(items) <= _MAX_RANGES or length == 0:
         return None
-    items = [item.strip() for item in specs.split(",") if item.strip()]
-    if not items or len(items) > _MAX_RANGES:
-        return None  # §14.2: a server may ignore many small ranges
     ranges = []
     for item in items:
-        found = _RANGE.match(item)
+        found = _RANGE.fullmatch(item)
         if found is None:
             return None
-        first, last, suffix = found.groups()
-        if suffix is not None:
-            start, end = max(length - int(suffix), 0), length - 1
-        else:
-            start, end = int(first), length - 1 if last is None else int(last)
-            if end < start and last is not None:
-                return None  # §14.1.1: an int-range whose last-pos is less than its first-pos is invalid
-        if start < length and (suffix is None or int(suffix) > 0):
-            ranges.append((start, min(end, length - 1)))
+        first, last, suffix = (None if digits is None else _number(digits) for digits in found.groups())
+        if first is None:
+            first, last = max(length - (suffix or 0), 0), length - 1
+        elif last is not None and last < first:
+            return None  # §14.1.1: "invalid", and with it the whole field
+        if first < length:
+            ranges.append((first, length - 1 if last is None else min(last, length - 1)))
     if not ranges:
         raise RangeNotSatisfiable("None of the ranges lies within the file.", length)
     return ranges if sum(last - first + 1 for first, last in ranges) <= 2 * length else None
 
 
-# --- Accept, RFC 9110 §12.5.1.
+# --- Accept, RFC 9110 §12.5.1: #( media-range [ weight ] ). Java sends "q=.2".
+_WEIGHT = re.compile(r"[01](?:\.[0-9]*)?|\.[0-9]+")
+
+
 def accepts(value: str | None, offers: Sequence[str]) -> str:
     """The offer the client likes best; the first of equals, and the first where it likes none or says nothing."""
-    wishes = [_media_range(item) for item in (value or "").split(",") if item.strip()]
-    if not wishes:
-        return offers[0]
+    wishes = [_media_range(item) for item in (value or "").split(",")]
 
     def quality(offer: str) -> float:
         fitting = [(specificity, q) for kind, specificity, q in wishes if _fits(kind, offer)]
         return max(fitting)[1] if fitting else 0.0
 
-    best = max(offers, key=quality)
-    return best if quality(best) > 0 else offers[0]
+    return max(offers, key=quality)
 
 
 def _media_range(item: str) -> tuple[str, int, float]:
     """(type, how specific, quality). A quality that is none counts as 1."""
-    kind, *parameters = (part.strip().lower() for part in item.split(";"))
-    q = 1.0
+    kind, *parameters = (_trim(part).lower() for part in item.split(";"))
+    quality = 1.0
     for parameter in parameters:
-        name, _, number = parameter.partition("=")
-        if name.strip() == "q" and re.fullmatch(r"[01](\.[0-9]{0,3})?", number.strip()):
-            q = min(float(number), 1.0)
-    return kind, 0 if kind == "*/*" else 1 if kind.endswith("/*") else 2, q
+        name, _, number = (_trim(part) for part in parameter.partition("="))
+        if name == "q" and _WEIGHT.fullmatch(number):
+            quality = min(float(number), 1.0)
+    return kind, 0 if kind == "*/*" else 1 if kind.endswith("/*") else 2, quality
 
 
 def _fits(kind: str, offer: str) -> bool:
