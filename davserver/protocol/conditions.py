@@ -13,16 +13,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 
 from davserver.protocol.errors import BadRequest, PreconditionFailed, Refused
 from davserver.protocol.headers import (
     ETag,
     ETagList,
+    is_state_token,
     parse_etag,
     parse_etags,
     parse_http_date,
     parse_lock_token,
-    strip_prefix,
+    path_below,
     url_path,
 )
 from davserver.protocol.messages import Headers
@@ -77,63 +79,63 @@ class IfHeader:
 #   If = "If" ":" ( 1*No-tag-list | 1*Tagged-list )      No-tag-list = List      Tagged-list = Resource-Tag 1*List
 #   List = "(" 1*Condition ")"      Condition = ["Not"] (State-token | "[" entity-tag "]")
 #   State-token = Coded-URL = "<" absolute-URI ">"      Resource-Tag = "<" Simple-ref ">"
-_LEXER = re.compile(
-    r'\s*(?:(?P<mark>[()])|<(?P<uri>[^<>]+)>|\[\s*(?P<etag>(?:W/)?"[^"]*")\s*\]|(?P<not>[Nn][Oo][Tt]\b))'
+_LEXEME = re.compile(
+    r'[ \t]*(?:(?P<open>\()|(?P<close>\))|<(?P<url>[^<>]+)>|\[[ \t]*(?P<etag>(?:W/)?"[^"]*")[ \t]*\]'
+    r"|(?P<not>[Nn][Oo][Tt])(?=[ \t<\[]))"
 )
 
 
 def _lexemes(value: str) -> Iterator[tuple[str, str]]:
-    position, end = 0, len(value.rstrip())
-    while position < end:
-        found = _LEXER.match(value, position, end)
-        if found is None:
-            raise BadRequest("The If header is malformed.")
+    """(kind, text) pairs; kind is the name of a group of `_LEXEME`. The last is "end", or "garbage"."""
+    position = 0
+    while (found := _LEXEME.match(value, position)) is not None:
         kind = found.lastgroup or ""
         yield kind, found[kind]
         position = found.end()
+    yield "garbage" if value[position:].strip(" \t") else "end", ""
 
 
 def parse_if(value: str, prefix: str) -> IfHeader:
     """Raises BadRequest for whatever the grammar does not allow. Time grows with the length of `value` alone."""
-    lists: list[StateList] = []
-    conditions: list[StateToken | EntityTag] | None = None
+    lexemes = _lexemes(value)
+    kind, text = next(lexemes)
+    tagged = kind == "url"  # tags throughout, or none at all
     tag: DavPath | Elsewhere | None = None
-    negated, bare_tag = False, False
-    for kind, text in _lexemes(value):
-        if conditions is None:
-            if kind == "uri" and not bare_tag and (tag is not None or not lists):
-                tag, bare_tag = _resource(text, prefix), True
-            elif text == "(":
-                conditions, bare_tag = [], False
-            else:
-                raise BadRequest("The If header is malformed.")
-        elif text == ")" and conditions and not negated:
-            lists.append(StateList(tag, tuple(conditions)))
-            conditions = None
-        elif kind == "not" and not negated:
-            negated = True
-        elif kind in ("uri", "etag"):
-            conditions.append(_condition(kind, text, negated))
-            negated = False
-        else:
+    lists: list[StateList] = []
+    while kind != "end" or not lists:
+        if tagged and kind == "url":
+            tag = _resource(text, prefix)
+            kind, text = next(lexemes)
+        if kind != "open":
             raise BadRequest("The If header is malformed.")
-    if conditions is not None or bare_tag or not lists:
-        raise BadRequest("The If header is malformed.")
+        lists.append(StateList(tag, _conditions(lexemes)))
+        kind, text = next(lexemes)
     return IfHeader(tuple(lists))
 
 
-def _condition(kind: str, text: str, negated: bool) -> StateToken | EntityTag:
-    if kind == "uri":
-        return StateToken(text, negated)
-    return EntityTag(ETag(text[text.index('"') + 1 : -1], text.startswith("W/")), negated)
+def _conditions(lexemes: Iterator[tuple[str, str]]) -> tuple[StateToken | EntityTag, ...]:
+    """What follows an opening parenthesis, up to its end."""
+    conditions: list[StateToken | EntityTag] = []
+    for kind, text in lexemes:
+        negated = kind == "not"
+        if negated:
+            kind, text = next(lexemes)
+        if kind == "url" and is_state_token(text):
+            conditions.append(StateToken(text, negated))
+        elif kind == "etag":
+            conditions.append(EntityTag(ETag(text[text.index('"') + 1 : -1], text.startswith("W/")), negated))
+        elif kind == "close" and conditions and not negated:
+            return tuple(conditions)
+        else:
+            break
+    raise BadRequest("The If header is malformed.")
 
 
 def _resource(text: str, prefix: str) -> DavPath | Elsewhere:
     """Compared by path alone: davfs2 sends the URL with the scheme and host the client sees, which a proxy changes."""
     try:
-        path = url_path(text)
-        below = None if path is None else strip_prefix(path, prefix)
-        return Elsewhere() if below is None else DavPath.parse(below)
+        raw = url_path(text)
+        return (None if raw is None else path_below(raw, prefix)) or Elsewhere()
     except Refused:
         return Elsewhere()
 
@@ -154,16 +156,14 @@ StateOf = Callable[[DavPath], ResourceState]
 
 
 def evaluate_if(header: IfHeader, target: DavPath, state_of: StateOf) -> bool:
-    """§10.4.3. `state_of` is asked once for each resource that the header speaks of."""
-    states: dict[DavPath, ResourceState] = {}
+    """RFC 4918 §10.4.3. `state_of` is asked once for each resource that the header speaks of."""
+    state_of = cache(state_of)
 
     def holds(state_list: StateList) -> bool:
         if isinstance(state_list.resource, Elsewhere):
             return False
-        path = target if state_list.resource is None else state_list.resource
-        if path not in states:
-            states[path] = state_of(path)
-        return all(_matches(condition, states[path]) for condition in state_list.conditions)
+        state = state_of(target if state_list.resource is None else state_list.resource)
+        return all(_matches(condition, state) for condition in state_list.conditions)
 
     return any(map(holds, header.lists))
 
@@ -171,21 +171,28 @@ def evaluate_if(header: IfHeader, target: DavPath, state_of: StateOf) -> bool:
 def _matches(condition: StateToken | EntityTag, state: ResourceState) -> bool:
     if isinstance(condition, StateToken):
         return (condition.token in state.tokens) is not condition.negated
-    # §10.4.4: "using the strong comparison" for a PUT to be safe; our entity tags are all strong.
-    matches = state.etag is not None and condition.etag.strong_match(state.etag)
+    # RFC 4918 §10.4.4 leaves the choice between weak and strong comparison to the server. Weak: the example of
+    # §10.4.9 gives a weak tag, proxies that compress make strong tags weak, and ours still tell versions apart.
+    matches = state.etag is not None and condition.etag.weak_match(state.etag)
     return matches is not condition.negated
 
 
 @dataclass(frozen=True, slots=True)
 class Preconditions:
+    """What a request asks of the state of things. A date that is none is None: ignored (RFC 9110 §13.1.3)."""
+
     if_: IfHeader | None = None
     if_match: ETagList | None = None
     if_none_match: ETagList | None = None
     if_modified_since: int | None = None
     if_unmodified_since: int | None = None
+    #: The Lock-Token field; a condition on PUT alone, see `check`.
+    lock_token: str | None = None
 
 
 def parse_preconditions(headers: Headers, prefix: str) -> Preconditions:
+    """Raises BadRequest for a malformed If. A malformed Lock-Token is for the methods that read it to refuse."""
+
     def etags(name: str) -> ETagList | None:
         return parse_etags(headers[name]) if name in headers else None
 
@@ -198,11 +205,22 @@ def parse_preconditions(headers: Headers, prefix: str) -> Preconditions:
         etags("If-None-Match"),
         date("If-Modified-Since"),
         date("If-Unmodified-Since"),
+        _lock_token(headers),
     )
 
 
+def _lock_token(headers: Headers) -> str | None:
+    try:
+        return parse_lock_token(headers.get("Lock-Token"))
+    except BadRequest:
+        return None
+
+
 def submitted_tokens(headers: Headers, preconditions: Preconditions, method: str) -> frozenset[str]:
-    """The lock tokens a request brings. Office 2016 and later put theirs into Lock-Token on PUT (MS-WDV)."""
+    """The lock tokens a request brings. Office 2016 and later put theirs into Lock-Token on PUT, without an If.
+
+    Raises BadRequest for a PUT whose Lock-Token is malformed.
+    """
     tokens = frozenset[str]() if preconditions.if_ is None else preconditions.if_.tokens
     if method == "PUT" and "Lock-Token" in headers:
         tokens |= {parse_lock_token(headers["Lock-Token"])}
@@ -212,38 +230,48 @@ def submitted_tokens(headers: Headers, preconditions: Preconditions, method: str
 def check(preconditions: Preconditions, method: str, target: DavPath, state_of: StateOf) -> bool:
     """True: go ahead. False: 304 (GET and HEAD only). Everything else raises PreconditionFailed.
 
-    RFC 4918 §10.4.1 first, then the order of RFC 9110 §13.2.2.
+    If comes first, then the order of RFC 9110 §13.2.2.
     """
-    if preconditions == _NONE:
-        return True
-    if preconditions.if_ is not None and not evaluate_if(preconditions.if_, target, state_of):
-        raise PreconditionFailed("None of the conditions in If is true.", paths=[target])
-    state = state_of(target)
-    if preconditions.if_match is not None:
-        if not _any_match(preconditions.if_match, state, strong=True):
-            raise PreconditionFailed("The resource is not the version that If-Match names.", paths=[target])
-    elif (
-        preconditions.if_unmodified_since is not None and (state.last_modified or 0) > preconditions.if_unmodified_since
-    ):
-        # §13.1.4: ignored when If-Match is present.
-        raise PreconditionFailed("The resource has changed since If-Unmodified-Since.", paths=[target])
+    wanted, state_of = preconditions, cache(state_of)
+    failure = _failure(wanted, method, target, state_of)
+    if failure is not None:
+        raise PreconditionFailed(failure, paths=[target])
     reading = method in ("GET", "HEAD")
-    if preconditions.if_none_match is not None:
-        if _any_match(preconditions.if_none_match, state, strong=False):
-            if reading:
-                return False
+    if wanted.if_none_match is not None:
+        excluded = _any_match(wanted.if_none_match, state_of(target), strong=False)
+        if excluded and not reading:
             raise PreconditionFailed("The resource is one that If-None-Match excludes.", paths=[target])
-    elif reading and preconditions.if_modified_since is not None and state.last_modified is not None:
+        return not excluded
+    if reading and wanted.if_modified_since is not None:
         # §13.1.3: for GET and HEAD, ignored when If-None-Match is present; an equal time is "not modified".
-        return state.last_modified > preconditions.if_modified_since
+        state = state_of(target)
+        return state.last_modified is None or _modified_since(state, wanted.if_modified_since)
     return True
 
 
-_NONE = Preconditions()
+def _failure(wanted: Preconditions, method: str, target: DavPath, state_of: StateOf) -> str | None:
+    """Which condition that must hold does not, as a sentence."""
+    if wanted.if_ is not None and not evaluate_if(wanted.if_, target, state_of):
+        return "None of the conditions in If is true."
+    # Office's Lock-Token on PUT says what (<token>) in an If would: I have the lock. When it is gone, others may
+    # have written since, and this PUT would undo that without a word.
+    if method == "PUT" and wanted.lock_token is not None and wanted.lock_token not in state_of(target).tokens:
+        return "The lock that Lock-Token names is not on this resource."
+    if wanted.if_match is not None:
+        matches = _any_match(wanted.if_match, state_of(target), strong=True)
+        return None if matches else "The resource is not the version that If-Match names."
+    # §13.1.4: ignored when If-Match is present, and where there is no modification date.
+    if wanted.if_unmodified_since is not None and _modified_since(state_of(target), wanted.if_unmodified_since):
+        return "The resource has changed since If-Unmodified-Since."
+    return None
+
+
+def _modified_since(state: ResourceState, seconds: int) -> bool:
+    return state.last_modified is not None and state.last_modified > seconds
 
 
 def _any_match(wanted: ETagList, state: ResourceState, *, strong: bool) -> bool:
-    """§13.1.1 compares strongly, §13.1.2 weakly; "*" matches whatever exists."""
+    """RFC 9110 §13.1.1 compares strongly, §13.1.2 weakly; "*" matches whatever exists."""
     if wanted.any:
         return state.exists
     if state.etag is None:
@@ -252,7 +280,10 @@ def _any_match(wanted: ETagList, state: ResourceState, *, strong: bool) -> bool:
 
 
 def if_range_allows(value: str | None, state: ResourceState) -> bool:
-    """RFC 9110 §13.1.5: may the ranges be sent? By strong comparison, or by a date that is exactly equal."""
+    """RFC 9110 §13.1.5: may the ranges be sent? By strong comparison, or by a date that is exactly equal.
+
+    A date counts as strong here, although two writes can share a second: Finder resumes by date alone.
+    """
     if value is None:
         return True
     etag = parse_etag(value)
