@@ -14,10 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from davserver.settings import Settings
+from argon2 import PasswordHasher
 from wire import Dav, Raw
 
 from davserver.server.run import open_server
+from davserver.settings import Settings
+
+#: For the hashes of test users: the least that argon2 allows.
+QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ def serving(folder: Path, **settings: Any) -> Iterator[Running]:
         **settings,
     }
     with ExitStack() as stack:
-        server = open_server(Settings(**values), stack)
+        server = open_server(Settings(**values), str(state), stack)
         loop = threading.Thread(target=server.serve)
         loop.start()
         try:

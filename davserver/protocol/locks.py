@@ -15,6 +15,7 @@ passed; of shared ones any single one is enough (§6.2: each holder may write wi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -96,8 +97,8 @@ class Lock:
         return self.expires is None or now < self.expires
 
     def seconds_left(self, now: float) -> int | None:
-        """Whole seconds until expiry, at least 1 while it is active; None when it does not expire."""
-        return None if self.expires is None else max(1, int(self.expires - now))
+        """Whole seconds until it has expired, at least 1; None when it does not expire."""
+        return None if self.expires is None else max(1, math.ceil(self.expires - now))
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,14 +171,20 @@ def conflicts(request: LockRequest, locks: Iterable[Lock]) -> list[Lock]:
     ]
 
 
-def missing_tokens(claim: Claim, locks: Sequence[Lock], principal: Principal, tokens: frozenset[str]) -> list[Lock]:
-    """The locks that stop `claim`: empty when it may go ahead. `locks` are all that might matter."""
-    points = list(dict.fromkeys((*claim.writes, *claim.trees, *claim.members_of)))
-    for tree in claim.trees:
-        points += [lock.root for lock in locks if lock.root != tree and tree.contains(lock.root)]
+def missing_tokens(claim: Claim, locks: Iterable[Lock], principal: Principal, tokens: frozenset[str]) -> list[Lock]:
+    """The locks that stop `claim`: empty when it may go ahead. `locks` are all that might matter.
+
+    Takes time in proportion to the locks given, however many members of a tree are locked.
+    """
+    rooted: dict[DavPath, list[Lock]] = {}
+    for lock in locks:
+        rooted.setdefault(lock.root, []).append(lock)
+    points = [*claim.writes, *claim.trees, *claim.members_of]
+    points += [root for tree in claim.trees for root in rooted if tree.contains(root)]
     blocking: dict[str, Lock] = {}
     for point in dict.fromkeys(points):
-        covering = [lock for lock in locks if covers(lock, point)]
+        roots = (*point.ancestors, point)
+        covering = [lock for root in roots for lock in rooted.get(root, ()) if covers(lock, point)]
         shared = [lock for lock in covering if lock.scope is Scope.SHARED]
         stopping = [lock for lock in covering if lock.scope is Scope.EXCLUSIVE and not passes(lock, principal, tokens)]
         if shared and not any(passes(lock, principal, tokens) for lock in shared):

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from io import FileIO
 from typing import Any
 
-from cheroot.server import DropUnderscoreHeaderReader, HTTPConnection, HTTPRequest
+from cheroot.server import HeaderReader, HTTPConnection, HTTPRequest
 from cheroot.wsgi import Gateway_10, Server
 
 from davserver.protocol.errors import BadRequest
@@ -58,6 +58,13 @@ class FileWrapper:
         self.part.close()
 
 
+class _FieldReader(HeaderReader):
+    """Drops field names with "_": WSGI cannot tell them from those with "-", which a proxy may have vouched for."""
+
+    def _allow_header(self, key_name: bytes) -> bool:
+        return b"_" not in key_name
+
+
 class DavRequest(HTTPRequest):
     """One request on a connection."""
 
@@ -67,7 +74,7 @@ class DavRequest(HTTPRequest):
         self.header_reader = self._read_header_fields
 
     def _read_header_fields(self, rfile: Any, fields: dict[bytes, bytes] | None = None) -> dict[bytes, bytes]:
-        fields = DropUnderscoreHeaderReader()(rfile, fields)
+        fields = _FieldReader()(rfile, fields)
         # Taken away before cheroot sees it: it would send the 100 at once.
         expectation = fields.pop(b"Expect", b"")
         self.expects_continue = expectation.lower() == b"100-continue" and self.response_protocol == "HTTP/1.1"

@@ -16,8 +16,9 @@ from collections.abc import Sequence
 _OPENAT2 = 437  # the same number on every architecture (include/uapi/asm-generic/unistd.h)
 _RESOLVE_NO_MAGICLINKS, _RESOLVE_NO_SYMLINKS, _RESOLVE_BENEATH = 0x02, 0x04, 0x08
 _RESOLVE = _RESOLVE_BENEATH | _RESOLVE_NO_SYMLINKS | _RESOLVE_NO_MAGICLINKS
-#: O_NONBLOCK: opening a pipe must not wait for somebody at its other end.
-_ALWAYS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
+_ALWAYS = os.O_CLOEXEC | os.O_NOFOLLOW
+#: Opening a pipe must not wait for somebody at its other end. openat2 refuses these beside O_PATH.
+_OPENING = os.O_NONBLOCK | os.O_NOCTTY
 
 
 class _OpenHow(ctypes.Structure):
@@ -67,16 +68,20 @@ class Resolver:
                 if owned:
                     os.close(at)
                 at, owned = inner, True
-            return os.open(names[-1] if names else ".", flags | _ALWAYS, dir_fd=at)
+            return os.open(names[-1] if names else ".", _complete(flags), dir_fd=at)
         finally:
             if owned:
                 os.close(at)
 
 
 def _openat2(directory: int, path: bytes, flags: int) -> int:
-    how = _OpenHow(flags | _ALWAYS, 0, _RESOLVE)
+    how = _OpenHow(_complete(flags), 0, _RESOLVE)
     fd: int = _syscall(_OPENAT2, directory, path, ctypes.byref(how), ctypes.sizeof(how))
     if fd < 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
     return fd
+
+
+def _complete(flags: int) -> int:
+    return flags | _ALWAYS if flags & os.O_PATH else flags | _ALWAYS | _OPENING

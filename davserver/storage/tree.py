@@ -167,8 +167,8 @@ class Tree:
 
         Left out: what is not served, members that vanish meanwhile, and names that are no UTF-8.
         """
-        with refusing(), self._open(path, _DIRECTORY) as fd:
-            return _members(os.scandir(fd))
+        with refusing():
+            return _members(_Directory(self._resolver.open(self._names(path), _DIRECTORY)))
 
     def space(self, path: DavPath) -> tuple[int, int]:
         """(available, used) bytes of the file system that `path` lies on."""
@@ -465,15 +465,25 @@ def _is_file(directory: int, name: str) -> bool:
     return modes.S_ISREG(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode)
 
 
-def _members(entries: os._ScandirIterator[str]) -> Iterator[tuple[str, Node]]:
-    with entries:
+class _Directory:
+    """A descriptor that is closed when a listing ends, also one that is never begun."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def __del__(self) -> None:
+        os.close(self.fd)
+
+
+def _members(directory: _Directory) -> Iterator[tuple[str, Node]]:
+    with os.scandir(directory.fd) as entries:
         for entry in entries:
             name = entry.name
             if name.startswith(PRIVATE_PREFIX) or not _is_text(name):
                 continue
             try:
                 node = node_of(entry.stat(follow_symlinks=False))
-            except OSError:
+            except FileNotFoundError:
                 continue  # gone since the folder was read
             if node is not None:
                 yield name, node

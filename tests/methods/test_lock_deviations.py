@@ -7,15 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from davserver.access.accounts import hash_password
-from serving import Running, serving
+from serving import QUICK, Running, serving
 from wire import Dav
 
 
 @pytest.fixture(scope="module")
 def people(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A server where one logs in."""
-    users = {name: {"password": hash_password(name, quick=True)} for name in ("alice", "bob")}
+    users = {name: {"password": QUICK.hash(name)} for name in ("alice", "bob")}
     with serving(tmp_path_factory.mktemp("people"), users=users) as running:
         yield running
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from serving import Running, serving
+from serving import QUICK, Running, serving
 from wire import Dav
 
 
@@ -174,9 +174,8 @@ def test_a_collection_page_keeps_the_share_and_escapes_names(dav: Dav, folder: s
 
 @pytest.mark.parametrize("value", ["Basic", "Basic !!!", "Basic bm9jb2xvbg==", "Bearer", "Digest x", ""])
 def test_a_malformed_login_is_no_login(value: str, tmp_path: Path) -> None:
-    from davserver.access.accounts import hash_password
 
-    users = {"alice": {"password": hash_password("wonder", quick=True)}}
+    users = {"alice": {"password": QUICK.hash("wonder")}}
     with serving(tmp_path, users=users) as running:
         client = running.client(Authorization=value)
         answer = client("GET", "/")

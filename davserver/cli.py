@@ -1,0 +1,194 @@
+"""The command line: argv → settings → act. The only place that prints or exits.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import logging
+import os
+import secrets
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import yaml
+
+from davserver import __version__
+from davserver.banner import banner
+from davserver.settings import Settings, SettingsError, load, require_startable, state_folder
+
+_MASK = "********"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code."""
+    if not sys.platform.startswith("linux"):
+        print("davserver runs on Linux; on other systems run it in a container.", file=sys.stderr)
+        return 1
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    command: Callable[[argparse.Namespace], int] | None = getattr(arguments, "command", None)
+    if command is None:
+        parser.print_help(sys.stderr)
+        return 2
+    try:
+        return command(arguments)
+    except SettingsError as error:
+        print(f"davserver: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="davserver")
+    _describe(parser, "davserver serve ~/share", "A WebDAV file server whose locks never lie.")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+
+    def add(
+        name: str, example: str, description: str, run: Callable[[argparse.Namespace], int]
+    ) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=description)
+        _describe(command, example, description)
+        command.set_defaults(command=run)
+        return command
+
+    serve = add("serve", "davserver serve ~/share", "Serve a folder until SIGTERM or Ctrl-C.", _serve)
+    serve.add_argument("directory", nargs="?", metavar="DIR", help="folder to serve at /")
+    serve.add_argument("--host", help="address to listen on (default: 127.0.0.1, this machine only)")
+    serve.add_argument("--port", type=int, help="port to listen on (default: 8080; 0: any that is free)")
+    serve.add_argument("--anonymous", choices=("none", "ro", "rw"), help="what is allowed without a login")
+    serve.add_argument("-u", "--user", metavar="NAME", help="a user; asks for the password, or makes one up")
+    serve.add_argument("--state", metavar="DIR", help="folder for locks and properties, outside what is served")
+    serve.add_argument("--log-level", choices=("debug", "info", "warning", "error"), help="(default: info)")
+    _add_file(serve)
+    serve.add_argument("--debug", action="store_true", help="show tracebacks of errors at the start")
+
+    check = add(
+        "check-config",
+        "davserver check-config -c davserver.yaml",
+        "Validate the configuration and print what is in force, secrets masked.",
+        _check_config,
+    )
+    _add_file(check)
+    add(
+        "hash-password",
+        "davserver hash-password",
+        "Ask for a password (or read it from a pipe) and print its hash for the configuration.",
+        _hash_password,
+    )
+    add("version", "davserver version", "Print the version.", _version)
+    return parser
+
+
+def _describe(parser: argparse.ArgumentParser, example: str, description: str) -> None:
+    parser.description = f"Example:  {example}\n\n{description}"
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+
+
+def _add_file(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-c", "--config", metavar="FILE", help="(default: ./davserver.yaml, then /etc/davserver/davserver.yaml)"
+    )
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from davserver.access.accounts import hash_password
+    from davserver.server.run import serve
+    from davserver.storage.state import StateError
+
+    flags = _flags(arguments)
+    password = None
+    if arguments.user is not None:
+        password, made_up = _password_for(arguments.user)
+        flags["users"] = {arguments.user: {"password": hash_password(password)}}
+        password = password if made_up else None
+    settings = load(file=arguments.config, environ=os.environ, flags=flags, hash_password=hash_password)
+    require_startable(settings)
+    folder = state_folder(settings, os.environ)
+    _log_to_standard_error(settings)
+
+    def ready(url: str) -> None:
+        print(banner(settings, url, folder), flush=True)
+        if password is not None:
+            print(f"\nPassword of {arguments.user}, shown this once: {password}", flush=True)
+
+    try:
+        return serve(settings, folder, on_ready=ready)
+    except (OSError, StateError) as error:
+        if arguments.debug:
+            raise
+        print(f"davserver: {_reason(error, settings)}", file=sys.stderr)
+        return 1
+
+
+def _flags(arguments: argparse.Namespace) -> dict[str, Any]:
+    flags: dict[str, Any] = {
+        name: getattr(arguments, name)
+        for name in ("host", "port", "anonymous", "state")
+        if getattr(arguments, name) is not None
+    }
+    if arguments.directory is not None:
+        flags["shares"] = {"/": {"directory": arguments.directory}}
+    if arguments.log_level is not None:
+        flags["log"] = {"level": arguments.log_level}
+    return flags
+
+
+def _password_for(name: str) -> tuple[str, bool]:
+    """The password for a user named on the command line, and whether it was made up."""
+    if sys.stdin.isatty():
+        password = getpass.getpass(f"Password for {name} (empty: make one up): ")
+        if password:
+            return password, False
+    return secrets.token_urlsafe(12), True
+
+
+def _reason(error: Exception, settings: Settings) -> str:
+    if not isinstance(error, OSError):
+        return str(error)
+    if error.filename is None:
+        return f"Cannot listen on {settings.host}, port {settings.port}: {error.strerror or error}."
+    return f"{error.filename} cannot be used: {error.strerror}."
+
+
+def _log_to_standard_error(settings: Settings) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger = logging.getLogger("davserver")
+    logger.addHandler(handler)
+    logger.setLevel(settings.log.level.upper())
+    logger.propagate = False
+    if not settings.log.access:
+        logging.getLogger("davserver.access").setLevel(logging.WARNING)
+
+
+def _check_config(arguments: argparse.Namespace) -> int:
+    from davserver.access.accounts import hash_password
+
+    settings = load(file=arguments.config, environ=os.environ, flags={}, hash_password=hash_password)
+    effective = settings.model_dump()
+    for user in effective["users"].values():
+        user["password"] = _MASK
+    print(yaml.safe_dump(effective, sort_keys=False, allow_unicode=True), end="")
+    if settings.shares:
+        require_startable(settings)
+        state_folder(settings, os.environ)
+    return 0
+
+
+def _hash_password(_: argparse.Namespace) -> int:
+    from davserver.access.accounts import hash_password
+
+    password = getpass.getpass() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
+    if not password:
+        print("davserver: the password is empty.", file=sys.stderr)
+        return 1
+    print(hash_password(password))
+    return 0
+
+
+def _version(_: argparse.Namespace) -> int:
+    print(f"davserver {__version__}")
+    return 0

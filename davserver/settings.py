@@ -1,0 +1,382 @@
+"""Settings: one validated value. Where each comes from: command line > environment > file > default.
+
+The law of this module: a setting that comes out is valid, and one that cannot be meant stops the start with
+one sentence that says where it stands, what is wrong and how to mend it. Durations are seconds and sizes
+bytes inside; people write `30m` and `1MiB`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+#: Looked for in this order when no file is named.
+FILES = ("davserver.yaml", "/etc/davserver/davserver.yaml")
+PREFIX = "DAVSERVER_"
+
+
+class SettingsError(Exception):
+    """Settings that cannot be used; the message is one sentence for the person who starts the server."""
+
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_SIZES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+
+
+def _seconds(value: object) -> object:
+    if isinstance(value, str):
+        found = re.fullmatch(r"(\d{1,9})\s*([smhd])", value.strip())
+        if found is None:
+            raise ValueError("write a duration as a number and a unit: 90s, 30m, 12h or 1d")
+        return int(found[1]) * _UNITS[found[2]]
+    return value
+
+
+def _bytes(value: object) -> object:
+    if isinstance(value, str):
+        found = re.fullmatch(r"(\d{1,15})\s*([KMG]i?B|B|)", value.strip())
+        if found is None:
+            raise ValueError("write a size as a number and a unit: 512KiB, 1MiB or 10GiB")
+        return int(found[1]) * _SIZES[found[2]]
+    return value
+
+
+Seconds = Annotated[int, BeforeValidator(_seconds), Field(ge=1, le=366 * 86400, strict=True)]
+Bytes = Annotated[int, BeforeValidator(_bytes), Field(ge=1, strict=True)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ShareSettings(_Section):
+    #: Folder that is served. `~` is the home of whoever runs the server.
+    directory: str = Field(min_length=1)
+    read_only: bool = False
+
+    @field_validator("directory")
+    @classmethod
+    def _expanded(cls, value: str) -> str:
+        return os.path.abspath(os.path.expanduser(value))
+
+
+class UserSettings(_Section):
+    #: argon2 hash, made by `davserver hash-password`.
+    password: str
+    #: Shown to others as the holder of a lock; the user's name where it is empty.
+    display_name: str = ""
+
+    @field_validator("password")
+    @classmethod
+    def _hashed(cls, value: str) -> str:
+        if not re.match(r"\$argon2(id|i|d)\$", value):
+            raise ValueError("must be a hash, not a password: make one with `davserver hash-password`")
+        return value
+
+
+class AuthSettings(_Section):
+    #: Named by clients when they ask for a password.
+    realm: str = Field(default="davserver", pattern=r"^[ !#-\[\]-~]{1,80}$")
+
+
+class LockSettings(_Section):
+    """Explorer asks for 1 h, Finder for 10 min, LibreOffice for 3 min: below that it would lose its locks."""
+
+    default_timeout: Seconds = 30 * 60
+    min_timeout: Seconds = 3 * 60
+    max_timeout: Seconds = 24 * 3600
+
+    @model_validator(mode="after")
+    def _ordered(self) -> LockSettings:
+        if not self.min_timeout <= self.default_timeout <= self.max_timeout:
+            raise ValueError("min_timeout must not exceed default_timeout, nor that max_timeout")
+        return self
+
+
+class LimitSettings(_Section):
+    #: Largest body of PROPFIND, PROPPATCH and LOCK.
+    xml_body: Bytes = 2**20
+    #: Answer PROPFIND with Depth: infinity; one request may then list everything.
+    propfind_infinity: bool = False
+
+
+class LogSettings(_Section):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    #: One line for each request.
+    access: bool = True
+
+
+class Settings(_Section):
+    #: Address to listen on. Anything but loopback needs users, or `anonymous` said explicitly.
+    host: str = "127.0.0.1"
+    #: 0: any free port.
+    port: int = Field(default=8080, ge=0, le=65535)
+    #: Path below which everything is served, for a reverse proxy that passes it on: "/dav".
+    prefix: str = ""
+    #: Folder for locks and properties, outside every share; null: one in the user's state folder.
+    state: str | None = None
+    #: full: on the disk before it is acknowledged; relaxed: survives a killed process, not a power cut.
+    durability: Literal["full", "relaxed"] = "full"
+    #: What is served, by URL path.
+    shares: dict[str, ShareSettings] = Field(default_factory=dict)
+    #: Who may log in. With users and no `anonymous`, everybody must.
+    users: dict[str, UserSettings] = Field(default_factory=dict)
+    #: What is allowed without a login; null: everything on loopback when there are no users, else nothing.
+    anonymous: Literal["none", "ro", "rw"] | None = None
+    auth: AuthSettings = AuthSettings()
+    locks: LockSettings = LockSettings()
+    limits: LimitSettings = LimitSettings()
+    log: LogSettings = LogSettings()
+
+    @field_validator("prefix")
+    @classmethod
+    def _path(cls, value: str) -> str:
+        path = value.rstrip("/")
+        if path and not re.fullmatch(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+", path):
+            raise ValueError("write it like /dav: letters, digits and . _ ~ - only")
+        return path
+
+    @field_validator("shares")
+    @classmethod
+    def _share_paths(cls, value: dict[str, ShareSettings]) -> dict[str, ShareSettings]:
+        seen: dict[str, str] = {}
+        for path in value:
+            names = path.strip("/").split("/") if path.strip("/") else []
+            if not path.startswith("/") or any(name in ("", ".", "..", "-") for name in names):
+                raise ValueError(f"{path!r} is no path: write it like /docs ('/-/' is reserved)")
+            key = "/" + "/".join(names)
+            if key in seen:
+                raise ValueError(f"{path!r} and {seen[key]!r} are the same path")
+            seen[key] = path
+        return value
+
+    @field_validator("users")
+    @classmethod
+    def _user_names(cls, value: dict[str, UserSettings]) -> dict[str, UserSettings]:
+        for name in value:
+            # RFC 7617 §2: no colon; "\" would be taken for a Windows domain.
+            if not name or not name.isprintable() or set(name) & set(':\\"'):
+                raise ValueError(f"{name!r} cannot be a user name: no colon, quote, backslash or control character")
+        return value
+
+    @property
+    def allows_anonymous(self) -> Literal["none", "ro", "rw"]:
+        """What somebody may do without a login, settled."""
+        if self.anonymous is not None:
+            return self.anonymous
+        return "none" if self.users or not self.is_loopback else "rw"
+
+    @property
+    def is_loopback(self) -> bool:
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Raw settings, and where each stands."""
+
+    name: str
+    values: dict[str, Any]
+    #: Path of keys → "davserver.yaml, line 3".
+    places: Mapping[tuple[str, ...], str] = field(default_factory=dict)
+
+
+def load(
+    *,
+    file: str | None,
+    environ: Mapping[str, str],
+    flags: Mapping[str, Any],
+    hash_password: Callable[[str], str],
+) -> Settings:
+    """Settings from everywhere. `flags`: nested like the file. Raises SettingsError."""
+    sources = [_from_file(file), _from_environment(environ, hash_password), _Source("command line", dict(flags))]
+    merged: dict[str, Any] = {}
+    places: dict[tuple[str, ...], str] = {}
+    for source in sources:
+        _merge(merged, source, (), places)
+    try:
+        return Settings.model_validate(merged)
+    except ValidationError as error:
+        raise SettingsError(_sentence(error, places)) from error
+
+
+def _merge(into: dict[str, Any], source: _Source, path: tuple[str, ...], places: dict[tuple[str, ...], str]) -> None:
+    """Lay the part of `source` at `path` over `into`: sections are merged, everything else is replaced."""
+    values: Any = source.values
+    for key in path:
+        values = values[key]
+    for key, value in values.items():
+        here = (*path, str(key))
+        places[here] = source.places.get(here, source.name)
+        if not isinstance(value, dict):
+            into[key] = value
+            continue
+        if not isinstance(into.get(key), dict):
+            into[key] = {}
+        _merge(into[key], source, (*path, key), places)
+
+
+def _from_file(name: str | None) -> _Source:
+    path = name or next((known for known in FILES if os.path.exists(known)), None)
+    if path is None:
+        return _Source("default", {})
+    try:
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise SettingsError(f"The configuration file {path} cannot be read: {why}.") from error
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        values = yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise SettingsError(f"{path}{line}: this is not YAML: {error.problem}.") from error
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{path}: this is not YAML: {error}.") from error
+    if values is None:
+        return _Source(path, {})
+    if not isinstance(values, dict):
+        raise SettingsError(f"{path}, line 1: the file must hold settings like `port: 8080`.")
+    return _Source(path, values, dict(_places(path, node, ())))
+
+
+def _places(file: str, node: yaml.Node | None, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
+    if not isinstance(node, yaml.MappingNode):
+        return
+    seen: set[str] = set()
+    for key, value in node.value:
+        place = f"{file}, line {key.start_mark.line + 1}"
+        if not isinstance(key, yaml.ScalarNode):
+            raise SettingsError(f"{place}: a key must be a plain word.")
+        if key.value in seen:
+            raise SettingsError(f"{place}: {'.'.join((*path, key.value))} stands here for the second time.")
+        seen.add(key.value)
+        yield (*path, key.value), place
+        yield from _places(file, value, (*path, key.value))
+
+
+def _from_environment(environ: Mapping[str, str], hash_password: Callable[[str], str]) -> _Source:
+    values: dict[str, Any] = {}
+    places: dict[tuple[str, ...], str] = {}
+    own = {name: text for name, text in environ.items() if name.startswith(PREFIX)}
+    user = _user(own)
+    for name, text in own.items():
+        keys = tuple(name.removeprefix(PREFIX).lower().split("__"))
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise SettingsError(f"The environment variable {name} is not a value: {text!r}.") from error
+        target = values
+        for key in keys[:-1]:
+            target = target.setdefault(key, {})
+            if not isinstance(target, dict):
+                raise SettingsError(f"The environment variable {name} contradicts another of the same section.")
+        # A name stays text even where it looks like a number: DAVSERVER_STATE=1.
+        target[keys[-1]] = text if keys in _TEXTS else value
+        for count in range(1, len(keys) + 1):
+            places.setdefault(keys[:count], f"environment variable {name}")
+    if user is not None:
+        values.setdefault("users", {})[user[0]] = {"password": hash_password(user[1])}
+        places["users", user[0]] = f"environment variable {PREFIX}USERNAME"
+    return _Source("environment", values, places)
+
+
+_TEXTS = frozenset({("host",), ("prefix",), ("state",), ("auth", "realm")})
+
+
+def _user(own: dict[str, str]) -> tuple[str, str] | None:
+    """DAVSERVER_USERNAME with DAVSERVER_PASSWORD, or a file that holds it; taken out of `own`."""
+    name, password, file = (own.pop(PREFIX + key, None) for key in ("USERNAME", "PASSWORD", "PASSWORD_FILE"))
+    if password is not None and file is not None:
+        raise SettingsError(f"Set {PREFIX}PASSWORD or {PREFIX}PASSWORD_FILE, not both.")
+    if file is not None:
+        try:
+            with open(file, encoding="utf-8") as secret:
+                password = secret.read().rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"The file that {PREFIX}PASSWORD_FILE names, {file}, cannot be read.") from error
+    if (name is None) != (password is None):
+        raise SettingsError(f"{PREFIX}USERNAME and {PREFIX}PASSWORD (or {PREFIX}PASSWORD_FILE) go together.")
+    if name is None or password is None:
+        return None
+    if not name or not password:
+        raise SettingsError(f"{PREFIX}USERNAME and {PREFIX}PASSWORD must not be empty.")
+    return name, password
+
+
+def _sentence(error: ValidationError, places: Mapping[tuple[str, ...], str]) -> str:
+    """The first thing that is wrong, where it stands, and what was probably meant."""
+    first = error.errors()[0]
+    path = tuple(str(part) for part in first["loc"] if part != "[key]")
+    place = next((places[path[:count]] for count in range(len(path), 0, -1) if path[:count] in places), "settings")
+    name = ".".join(path) or "settings"
+    if first["type"] == "extra_forbidden":
+        known = _known_keys(path[:-1])
+        close = difflib.get_close_matches(path[-1], known, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}."
+        return f"{place}: {name} is not a setting; {hint}"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{place}: {name}: {message[:1].lower()}{message[1:]}."
+
+
+def _known_keys(path: Sequence[str]) -> list[str]:
+    model: type[_Section] = Settings
+    for index, key in enumerate(path):
+        known: dict[str, type[_Section]] = {"shares": ShareSettings, "users": UserSettings}
+        if index == 0 and key in known:
+            return list(known[key].model_fields)
+        annotation = model.model_fields[key].annotation
+        if isinstance(annotation, type) and issubclass(annotation, _Section):
+            model = annotation
+    return list(model.model_fields)
+
+
+def state_folder(settings: Settings, environ: Mapping[str, str]) -> str:
+    """Where locks and properties are kept. Raises SettingsError when that is inside what is served, or around it."""
+    if settings.state is not None:
+        folder = os.path.abspath(os.path.expanduser(settings.state))
+    else:
+        base = environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
+        served = settings.shares["/"].directory if "/" in settings.shares else ",".join(sorted(settings.shares))
+        folder = os.path.join(
+            os.path.abspath(base), "davserver", re.sub(r"[^A-Za-z0-9._-]+", "-", served).strip("-") or "root"
+        )
+    real = os.path.realpath(folder)
+    for path, share in settings.shares.items():
+        served = os.path.realpath(share.directory)
+        if os.path.commonpath([real, served]) in (real, served):
+            raise SettingsError(
+                f"The state folder {folder} and the folder of share {path} ({share.directory}) lie within each other; "
+                "set state (or --state) to a folder apart from it."
+            )
+    return folder
+
+
+def require_startable(settings: Settings) -> None:
+    """What can only be judged of all settings together. Raises SettingsError."""
+    if not settings.shares:
+        raise SettingsError("There is nothing to serve: name a folder, or shares in the configuration file.")
+    for path, share in settings.shares.items():
+        if not os.path.isdir(share.directory):
+            raise SettingsError(f"The folder of share {path}, {share.directory}, is not there; create it first.")
+    if not settings.is_loopback and not settings.users and settings.anonymous is None:
+        raise SettingsError(
+            f"Listening on {settings.host} would let everybody in: add a user with -u NAME, or users in the "
+            "configuration file, or say --anonymous ro or --anonymous rw if that is what you want."
+        )
+    if settings.allows_anonymous == "none" and not settings.users:
+        raise SettingsError("Nobody could get in: anonymous is none and there are no users; add one with -u NAME.")
