@@ -83,8 +83,11 @@ class Process:
     def start(self) -> None:
         environ = {name: value for name, value in os.environ.items() if not name.startswith("DAVSERVER_")}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "davserver", "serve", str(self.root), "--port", "0", "--state", str(self.state)]
-            + list(self._arguments),
+            [
+                *(sys.executable, "-m", "davserver", "serve", str(self.root)),
+                *("--port", "0", "--state", str(self.state)),
+                *self._arguments,
+            ],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -52,7 +52,9 @@ class Answer:
         return [element.text or "" for element in self.find(path)]
 
     def hrefs(self) -> list[str]:
-        return self.texts("//D:response/D:href")
+        """The resource's own first, its members sorted: a folder has no order."""
+        first, *members = self.texts("//D:response/D:href")
+        return [first, *sorted(members)]
 
 
 class Dav:

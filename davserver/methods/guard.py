@@ -86,6 +86,11 @@ class Passage:
         self._guard.fresh()
 
 
+def writing(path: DavPath, node: Node | None) -> Claim:
+    """To write `path`, where `node` is now: a new resource is also a new member of its parent (RFC 4918 §7.4)."""
+    return Claim(writes=(path,), members_of=(path.parent,) if node is None and not path.is_root else ())
+
+
 def require_parent(share: Share, path: DavPath) -> None:
     """RFC 4918 §9.3.1, §9.7.1, §9.8.5: without its parent collection a resource cannot be made: 409."""
     parent = None if path == share.at else share.tree.stat(path.parent)

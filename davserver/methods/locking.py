@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from davserver.methods.guard import Guard, Passage, require_parent
+from davserver.methods.guard import Guard, Passage, require_parent, writing
 from davserver.protocol import xml, xml_out
 from davserver.protocol.errors import BadRequest, Conflict, LockConflict, Locked, PreconditionFailed, Refused
 from davserver.protocol.headers import accepts, parse_depth, parse_lock_token, parse_timeout
@@ -68,7 +68,7 @@ def _target(guard: Guard) -> Node | None:
 def _check(passage: Passage, path: DavPath, node: Node | None) -> None:
     """A new file is a new member of its parent, whose lock must be passed (RFC 4918 §7.4, §9.10.4)."""
     try:
-        passage.check(Claim(members_of=(path.parent,)) if node is None else Claim())
+        passage.check(writing(path, None) if node is None else Claim())
     except Locked as locked:
         if any(covers(lock, path) for lock in locked.locks):
             raise LockConflict(path, locked.locks) from locked

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 
-from davserver.methods.guard import Guard, require_parent, require_removable
+from davserver.methods.guard import Guard, require_parent, require_removable, writing
 from davserver.protocol.errors import BadRequest, MethodNotAllowed, UnsupportedMediaType
 from davserver.protocol.headers import format_http_date, parse_depth
 from davserver.protocol.locks import Claim, Depth
 from davserver.protocol.messages import Request, Response
-from davserver.protocol.paths import DavPath
 from davserver.storage.share import Shares
 from davserver.storage.tree import AlreadyThere, Node
 
@@ -28,13 +27,13 @@ def put(request: Request, shares: Shares) -> Response:
     guard = Guard(request, shares)
     path, tree = request.path, guard.share.tree
     node = _target_of_put(guard)
-    guard.look(_claim(path, node))
+    guard.look(writing(path, node))
     mtime = _wanted_mtime(request)
     with tree.stage(path, request.body, expected=_expected_length(request)) as staged:
         while True:
             with guard.enter(path) as passage:
                 node = _target_of_put(guard)
-                passage.check(_claim(path, node))
+                passage.check(writing(path, node))
                 try:
                     written = staged.commit(passage.hold, path, replace=node is not None, mtime=mtime)
                 except AlreadyThere:
@@ -52,7 +51,7 @@ def mkcol(request: Request, shares: Shares) -> Response:
     """RFC 4918 §9.3."""
     guard = Guard(request, shares)
     path, share = request.path, guard.share
-    claim = _claim(path, None)
+    claim = writing(path, None)
 
     def require_unmapped() -> None:
         node = share.tree.stat(path)
@@ -96,12 +95,6 @@ def delete(request: Request, shares: Shares) -> Response:
             removed = share.tree.remove(passage.hold, path)
     removed.empty()
     return Response(204)
-
-
-def _claim(path: DavPath, node: Node | None) -> Claim:
-    """A new resource is also a new member of its parent (RFC 4918 §7.4)."""
-    members_of = (path.parent,) if node is None and not path.is_root else ()
-    return Claim(writes=(path,), members_of=members_of)
 
 
 def _target_of_put(guard: Guard) -> Node | None:

@@ -174,20 +174,29 @@ def conflicts(request: LockRequest, locks: Iterable[Lock]) -> list[Lock]:
 def missing_tokens(claim: Claim, locks: Iterable[Lock], principal: Principal, tokens: frozenset[str]) -> list[Lock]:
     """The locks that stop `claim`: empty when it may go ahead. `locks` are all that might matter.
 
-    Takes time in proportion to the locks given, however many members of a tree are locked.
+    However many members of a tree are locked, each of them looks at the locks of its own ancestors alone.
     """
     rooted: dict[DavPath, list[Lock]] = {}
     for lock in locks:
         rooted.setdefault(lock.root, []).append(lock)
-    points = [*claim.writes, *claim.trees, *claim.members_of]
-    points += [root for tree in claim.trees for root in rooted if tree.contains(root)]
-    blocking: dict[str, Lock] = {}
-    for point in dict.fromkeys(points):
-        roots = (*point.ancestors, point)
-        covering = [lock for root in roots for lock in rooted.get(root, ()) if covers(lock, point)]
-        shared = [lock for lock in covering if lock.scope is Scope.SHARED]
-        stopping = [lock for lock in covering if lock.scope is Scope.EXCLUSIVE and not passes(lock, principal, tokens)]
-        if shared and not any(passes(lock, principal, tokens) for lock in shared):
-            stopping += shared
-        blocking.update((lock.token, lock) for lock in stopping)
+
+    def covering(path: DavPath) -> list[Lock]:
+        roots = (*path.ancestors, path)
+        return [lock for root in roots for lock in rooted.get(root, ()) if covers(lock, path)]
+
+    groups = [covering(path) for path in dict.fromkeys((*claim.writes, *claim.members_of))]
+    for tree in claim.trees:
+        for path in dict.fromkeys((tree, *filter(tree.contains, rooted))):
+            here = covering(path)
+            # What lies below without a lock of its own has the deep ones alone to protect it: a shared lock of
+            # depth 0 on `path` lets its holder pass there, not below.
+            groups += here, [lock for lock in here if lock.depth is Depth.INFINITY]
+    blocking = {lock.token: lock for group in groups for lock in _stopping(group, principal, tokens)}
     return list(blocking.values())
+
+
+def _stopping(locks: list[Lock], principal: Principal, tokens: frozenset[str]) -> list[Lock]:
+    """Which of the locks that protect one path stop this principal: see the theory at the top."""
+    shared = [lock for lock in locks if lock.scope is Scope.SHARED]
+    stopping = [lock for lock in locks if lock.scope is Scope.EXCLUSIVE and not passes(lock, principal, tokens)]
+    return stopping if any(passes(lock, principal, tokens) for lock in shared) else stopping + shared

@@ -235,7 +235,8 @@ def test_proppatch_is_decided_where_it_is_done(dav: Dav, folder: str) -> None:
     dav("PUT", f"{folder}/f", b"x")
     answer = dav.proppatch(
         f"{folder}/f",
-        '<D:set><D:prop><x xmlns="urn:t">1</x></D:prop></D:set><D:set><D:prop><D:getetag>no</D:getetag></D:prop></D:set>',
+        '<D:set><D:prop><x xmlns="urn:t">1</x></D:prop></D:set>'
+        "<D:set><D:prop><D:getetag>no</D:getetag></D:prop></D:set>",
     )
     assert answer.status == 207
     assert answer.find("//D:cannot-modify-protected-property")
