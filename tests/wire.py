@@ -115,6 +115,9 @@ class Dav:
     def close(self) -> None:
         self._connection.close()
 
+    def __del__(self) -> None:
+        self.close()
+
 
 class Raw:
     """A socket: what is sent is what was written, and what came back is all there is."""

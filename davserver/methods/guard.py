@@ -5,15 +5,16 @@ something asks twice: `look` before it does any work (a doomed upload is refused
 and `Passage.check` inside `enter`, where the paths are reserved and the answer is the truth until the
 change is made. A method that only reads asks `fresh`.
 
-Order of the two questions: locks first, then preconditions. RFC 9110 §13.2.1 has a server ignore
-preconditions where the answer without them would be neither 2xx nor 412, and a 423 tells the client
-whom to wait for.
+Order of the questions: If, then locks, then the preconditions of HTTP. A token that is no lock's any more is
+412 before it can be 423 (RFC 4918 §10.4.1); and RFC 9110 §13.2.1 has a server ignore If-Match and its kin where
+the answer without them would be neither 2xx nor 412.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from davserver.protocol import conditions
 from davserver.protocol.conditions import UNMAPPED, ResourceState
@@ -49,8 +50,15 @@ class Guard:
 
     def look(self, claim: Claim) -> None:
         """The early look, nothing reserved. Raises Locked, PreconditionFailed."""
-        self.share.locks.check(claim, principal=self.request.principal, tokens=self.tokens, now=self.request.now)
-        self.fresh()
+        locks, request = self.share.locks, self.request
+        self.decide(claim, partial(locks.check, principal=request.principal, tokens=self.tokens, now=request.now))
+
+    def decide(self, claim: Claim, check_locks: Callable[[Claim], None]) -> None:
+        """The three questions in their order."""
+        request = self.request
+        conditions.check_if(self.preconditions, request.method, request.path, self._state_of)
+        check_locks(claim)
+        conditions.check_http(self.preconditions, request.method, request.path, self._state_of)
 
     @contextmanager
     def enter(self, *reserve: DavPath) -> Iterator[Passage]:
@@ -82,8 +90,7 @@ class Passage:
 
     def check(self, claim: Claim) -> None:
         """Decide against now. Raises Locked, PreconditionFailed; returning is the proof `hold` carries."""
-        self.hold.check(claim)
-        self._guard.fresh()
+        self._guard.decide(claim, self.hold.check)
 
 
 def writing(path: DavPath, node: Node | None) -> Claim:

@@ -228,14 +228,35 @@ def submitted_tokens(headers: Headers, preconditions: Preconditions, method: str
 
 
 def check(preconditions: Preconditions, method: str, target: DavPath, state_of: StateOf) -> bool:
+    """`check_if`, then `check_http`, for a request that no lock can stop."""
+    state_of = cache(state_of)
+    check_if(preconditions, method, target, state_of)
+    return check_http(preconditions, method, target, state_of)
+
+
+def check_if(preconditions: Preconditions, method: str, target: DavPath, state_of: StateOf) -> None:
+    """What RFC 4918 has clients say of locks and versions (§10.4). Raises PreconditionFailed."""
+    if preconditions.if_ is not None and not evaluate_if(preconditions.if_, target, state_of):
+        raise PreconditionFailed("None of the conditions in If is true.", paths=[target])
+    # Office's Lock-Token on PUT says what (<token>) in an If would: I have the lock. When it is gone, others may
+    # have written since, and this PUT would undo that without a word.
+    token = preconditions.lock_token if method == "PUT" else None
+    if token is not None and token not in state_of(target).tokens:
+        raise PreconditionFailed("The lock that Lock-Token names is not on this resource.", paths=[target])
+
+
+def check_http(preconditions: Preconditions, method: str, target: DavPath, state_of: StateOf) -> bool:
     """True: go ahead. False: 304 (GET and HEAD only). Everything else raises PreconditionFailed.
 
-    If comes first, then the order of RFC 9110 §13.2.2.
+    In the order of RFC 9110 §13.2.2.
     """
     wanted, state_of = preconditions, cache(state_of)
-    failure = _failure(wanted, method, target, state_of)
-    if failure is not None:
-        raise PreconditionFailed(failure, paths=[target])
+    if wanted.if_match is not None:
+        if not _any_match(wanted.if_match, state_of(target), strong=True):
+            raise PreconditionFailed("The resource is not the version that If-Match names.", paths=[target])
+    # §13.1.4: ignored when If-Match is present, and where there is no modification date.
+    elif wanted.if_unmodified_since is not None and _modified_since(state_of(target), wanted.if_unmodified_since):
+        raise PreconditionFailed("The resource has changed since If-Unmodified-Since.", paths=[target])
     reading = method in ("GET", "HEAD")
     if wanted.if_none_match is not None:
         excluded = _any_match(wanted.if_none_match, state_of(target), strong=False)
@@ -247,23 +268,6 @@ def check(preconditions: Preconditions, method: str, target: DavPath, state_of: 
         state = state_of(target)
         return state.last_modified is None or _modified_since(state, wanted.if_modified_since)
     return True
-
-
-def _failure(wanted: Preconditions, method: str, target: DavPath, state_of: StateOf) -> str | None:
-    """Which condition that must hold does not, as a sentence."""
-    if wanted.if_ is not None and not evaluate_if(wanted.if_, target, state_of):
-        return "None of the conditions in If is true."
-    # Office's Lock-Token on PUT says what (<token>) in an If would: I have the lock. When it is gone, others may
-    # have written since, and this PUT would undo that without a word.
-    if method == "PUT" and wanted.lock_token is not None and wanted.lock_token not in state_of(target).tokens:
-        return "The lock that Lock-Token names is not on this resource."
-    if wanted.if_match is not None:
-        matches = _any_match(wanted.if_match, state_of(target), strong=True)
-        return None if matches else "The resource is not the version that If-Match names."
-    # §13.1.4: ignored when If-Match is present, and where there is no modification date.
-    if wanted.if_unmodified_since is not None and _modified_since(state_of(target), wanted.if_unmodified_since):
-        return "The resource has changed since If-Unmodified-Since."
-    return None
 
 
 def _modified_since(state: ResourceState, seconds: int) -> bool:
