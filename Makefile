@@ -1,0 +1,68 @@
+# The one door: `make run` serves a folder, `make test` runs every test.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+TESTABLE := $(VENV)/.testable
+SOURCES := davserver tests
+
+.PHONY: help run test test-fast test-tools lint format lock clean
+
+help: ## Show what there is to make
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+
+run: $(INSTALLED) ## Serve ./share at http://127.0.0.1:8080/
+	@mkdir -p share
+	$(BIN)/davserver serve share
+
+test: $(TESTABLE) test-tools ## Run every test, with coverage
+	$(BIN)/pytest --cov --cov-report=term:skip-covered
+	$(BIN)/coverage report --include='davserver/protocol/*,davserver/storage/*' --fail-under=100
+
+test-fast: $(TESTABLE) ## Run the tests that take no time
+	$(BIN)/pytest -m "not slow"
+
+# Programs that some tests drive. Without them those tests are skipped, and say so.
+test-tools:
+	@missing=; for tool in litmus cadaver curl; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing >/dev/null; \
+	elif command -v apt-get >/dev/null && sudo -n true 2>/dev/null; then \
+		sudo -n apt-get update -qq && sudo -n DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing >/dev/null; \
+	fi; \
+	for tool in litmus cadaver curl; do command -v $$tool >/dev/null || { \
+		echo "*******************************************************************"; \
+		echo "* NOT INSTALLED: $$tool. The tests that need it will be SKIPPED."; \
+		echo "* Debian, Ubuntu:  sudo apt-get install litmus cadaver curl"; \
+		echo "*******************************************************************"; }; done
+
+lint: $(TESTABLE) ## Check style and types
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/mypy
+
+format: $(TESTABLE) ## Bring the code into its form
+	$(BIN)/ruff check --fix $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+
+lock: $(TESTABLE) ## Renew requirements.lock from what pyproject.toml allows today
+	$(BIN)/pip install --quiet --upgrade --upgrade-strategy eager -e '.[test]'
+	{ sed -n '/^#/p' requirements.lock; $(BIN)/pip freeze --exclude-editable --exclude davserver; } > requirements.new
+	mv requirements.new requirements.lock
+
+clean: ## Remove what was made here, except ./share
+	rm -rf $(VENV) build dist *.egg-info .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "davserver needs Python 3.11 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(INSTALLED): pyproject.toml requirements.lock $(VENV)/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check -c requirements.lock -e .
+	@touch $@
+
+$(TESTABLE): pyproject.toml requirements.lock $(VENV)/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[test]'
+	@touch $@ $(INSTALLED)
