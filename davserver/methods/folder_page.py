@@ -8,8 +8,8 @@ from html import escape
 
 from davserver.protocol.messages import Request, Response
 from davserver.protocol.paths import quote_name
+from davserver.storage.node import Node
 from davserver.storage.share import Shares
-from davserver.storage.tree import Node
 
 _STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem}"

@@ -23,8 +23,8 @@ from davserver.protocol.locks import Claim
 from davserver.protocol.messages import Action, Request
 from davserver.protocol.paths import DavPath
 from davserver.storage.lock_manager import LockHold
+from davserver.storage.node import Node
 from davserver.storage.share import Share, Shares
-from davserver.storage.tree import Node
 
 
 class Guard:

@@ -13,8 +13,8 @@ from davserver.protocol.media_types import media_type
 from davserver.protocol.messages import Action, Request
 from davserver.protocol.paths import DavPath, quote_name
 from davserver.protocol.properties import DAV, LIVE, AllProp, DeadProperty, NamedProps, PropName, PropNames
+from davserver.storage.node import Node
 from davserver.storage.share import Share, Shares
-from davserver.storage.tree import Node
 
 Dead = Mapping[PropName, DeadProperty]
 

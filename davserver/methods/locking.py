@@ -11,8 +11,8 @@ from davserver.protocol.headers import accepts, parse_depth, parse_lock_token, p
 from davserver.protocol.locks import Claim, Depth, Lock, LockRequest, covers
 from davserver.protocol.messages import Request, Response
 from davserver.protocol.paths import DavPath
+from davserver.storage.node import AlreadyThere, Node
 from davserver.storage.share import Shares
-from davserver.storage.tree import AlreadyThere, Node
 
 XML = ("Content-Type", "application/xml; charset=utf-8")
 

@@ -21,8 +21,8 @@ from davserver.protocol.locks import Claim, Depth
 from davserver.protocol.messages import Action, Request, Response
 from davserver.protocol.paths import DavPath
 from davserver.storage.copying import stage_copy
+from davserver.storage.node import Node, OtherDevice
 from davserver.storage.share import Share, Shares
-from davserver.storage.tree import Node, OtherDevice
 
 
 @dataclass(frozen=True, slots=True)

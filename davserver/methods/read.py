@@ -10,8 +10,8 @@ from davserver.protocol.conditions import ResourceState, if_range_allows
 from davserver.protocol.headers import format_http_date, parse_range
 from davserver.protocol.media_types import media_type, runs_scripts
 from davserver.protocol.messages import Action, FileSlice, Request, Response
+from davserver.storage.node import Node
 from davserver.storage.share import Share, Shares
-from davserver.storage.tree import Node
 
 READ_METHODS = frozenset({"OPTIONS", "GET", "HEAD", "PROPFIND"})
 

@@ -9,8 +9,8 @@ from davserver.protocol.errors import BadRequest, MethodNotAllowed, UnsupportedM
 from davserver.protocol.headers import format_http_date, parse_depth
 from davserver.protocol.locks import Claim, Depth
 from davserver.protocol.messages import Request, Response
+from davserver.storage.node import AlreadyThere, Node
 from davserver.storage.share import Shares
-from davserver.storage.tree import AlreadyThere, Node
 
 COLLECTION_METHODS = (
     "OPTIONS", "GET", "HEAD", "DELETE", "COPY", "MOVE", "PROPFIND", "PROPPATCH", "LOCK", "UNLOCK",

@@ -15,8 +15,8 @@ from wsgidav.dav_provider import DAVCollection, DAVNonCollection, DAVProvider
 
 from davserver.protocol.media_types import media_type
 from davserver.protocol.paths import DavPath
+from davserver.storage.node import Node
 from davserver.storage.share import Share
-from davserver.storage.tree import Node
 
 
 class ShareProvider(DAVProvider):  # type: ignore[misc]

@@ -11,11 +11,12 @@ import os
 
 from davserver.protocol.errors import NotFound
 from davserver.protocol.paths import DavPath
-from davserver.storage.hold import Hold
+from davserver.storage.node import node_of
 from davserver.storage.oserrors import refusing
 from davserver.storage.resolve import Resolver
+from davserver.storage.staged import StagedCopy
 from davserver.storage.staging import PRIVATE_PREFIX, Stage, keep_attributes
-from davserver.storage.tree import Discarded, Tree, node_of
+from davserver.storage.tree import Tree
 
 _CHUNK = 64 << 20
 
@@ -45,31 +46,6 @@ def stage_copy(
     finally:
         os.close(fd)
     return copy
-
-
-class StagedCopy:
-    """A copy that is whole and not yet visible. Leaving its block without `commit` discards it."""
-
-    def __init__(self, tree: Tree, stage: Stage, name: str) -> None:
-        self._tree, self._stage, self._name = tree, stage, name
-        self._pending = True
-
-    def commit(self, hold: Hold, path: DavPath, *, replace: bool) -> Discarded:
-        """Make it visible at `path` in one step. Raises AlreadyThere when it is not to replace."""
-        replaced = self._tree.install(hold, self._stage, self._name, path, replace=replace)
-        self._pending = False
-        return replaced
-
-    def discard(self) -> None:
-        if self._pending:
-            self._pending = False
-            self._stage.clear(self._name)
-
-    def __enter__(self) -> StagedCopy:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.discard()
 
 
 def _copy_members(tree: Tree, source: int, stage: Stage, name: str) -> None:

@@ -14,85 +14,21 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from davserver.protocol.errors import BadRequest, Conflict, Forbidden, NotFound
-from davserver.protocol.headers import ETag
 from davserver.protocol.messages import Body
 from davserver.protocol.paths import DavPath
 from davserver.storage.hold import Hold
+from davserver.storage.node import AlreadyThere, Discarded, Node, OpenFile, OtherDevice, node_of
 from davserver.storage.oserrors import refusing
 from davserver.storage.rename import exchange, rename_new
 from davserver.storage.resolve import Resolver, has_openat2
+from davserver.storage.staged import Staged
 from davserver.storage.staging import PRIVATE_PREFIX, Stage, keep_attributes, link_unnamed
 
 BLOCK = 256 * 1024
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
-
-
-class AlreadyThere(Exception):
-    """A name that was to be new is taken. What that means is the method's to say."""
-
-
-class OtherDevice(Exception):
-    """rename(2) does not cross file systems."""
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """A file or a folder, as it was when it was looked at."""
-
-    is_collection: bool
-    size: int
-    mtime_ns: int
-    #: The earliest time known: no creation time survives the replacement of a file.
-    created_ns: int
-    inode: int
-
-    @property
-    def etag(self) -> ETag:
-        """Strong (RFC 9110 §8.8.1): every write makes a new inode, and no two get the same nanosecond."""
-        return ETag(f"{self.inode:x}-{self.mtime_ns:x}-{self.size:x}")
-
-    @property
-    def last_modified(self) -> int:
-        """Seconds since the epoch."""
-        return self.mtime_ns // 1_000_000_000
-
-
-def node_of(status: os.stat_result) -> Node | None:
-    """None for what is neither file nor folder: links, pipes, sockets and devices are not served."""
-    collection = modes.S_ISDIR(status.st_mode)
-    if not collection and not modes.S_ISREG(status.st_mode):
-        return None
-    created = min(status.st_mtime_ns, status.st_ctime_ns)
-    return Node(collection, 0 if collection else status.st_size, status.st_mtime_ns, created, status.st_ino)
-
-
-@dataclass(frozen=True, slots=True)
-class OpenFile:
-    """A file open for reading: it stays the same version, whoever replaces it."""
-
-    fd: int
-    node: Node
-
-    def close(self) -> None:
-        os.close(self.fd)
-
-
-class Discarded:
-    """What was taken out of sight and is still to be removed, which may take its time: outside the hold."""
-
-    def __init__(self, *leftovers: tuple[Stage, str]) -> None:
-        self._leftovers = leftovers
-
-    def __add__(self, other: Discarded) -> Discarded:
-        return Discarded(*self._leftovers, *other._leftovers)
-
-    def empty(self) -> None:
-        for stage, name in self._leftovers:
-            stage.clear(name)
 
 
 class Tree:
@@ -418,43 +354,6 @@ class Tree:
             keep_attributes(os.fstat(old_fd), old_fd, new_fd)
         finally:
             os.close(old_fd)
-
-
-class Staged:
-    """A file that is written and not yet visible. Leaving its block without `commit` discards it."""
-
-    def __init__(self, tree: Tree, stage: Stage, fd: int, name: str | None) -> None:
-        self.fd = fd
-        self._tree, self._stage, self._name = tree, stage, name
-        self._open = True
-
-    def commit(self, hold: Hold, path: DavPath, *, replace: bool, mtime: int | None = None) -> Node:
-        """Make it the file at `path`, whole and in one step. Raises AlreadyThere when it is not to replace.
-
-        An fsync that fails is never tried again: the kernel has dropped the data by then.
-        """
-        with refusing():
-            self._tree.stamp(self.fd, mtime)
-            self._tree.sync(self.fd)
-        self._tree.install_file(hold, self._stage, self.fd, self._name, path, replace=replace)
-        self._name = None
-        node = node_of(os.fstat(self.fd))
-        if node is None:
-            raise TypeError("a staged file is a file")
-        return node
-
-    def discard(self) -> None:
-        if self._open:
-            self._open = False
-            os.close(self.fd)
-            if self._name is not None:
-                self._stage.clear(self._name)
-
-    def __enter__(self) -> Staged:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.discard()
 
 
 def _is_private(names: tuple[str, ...]) -> bool:

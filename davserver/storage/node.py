@@ -1,0 +1,74 @@
+"""What storage tells of a resource: a node, a file open for reading, what is still to be tidied up."""
+
+from __future__ import annotations
+
+import os
+import stat as modes
+from dataclasses import dataclass
+
+from davserver.protocol.headers import ETag
+from davserver.storage.staging import Stage
+
+
+class AlreadyThere(Exception):
+    """A name that was to be new is taken. What that means is the method's to say."""
+
+
+class OtherDevice(Exception):
+    """rename(2) does not cross file systems."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A file or a folder, as it was when it was looked at."""
+
+    is_collection: bool
+    size: int
+    mtime_ns: int
+    #: The earliest time known: no creation time survives the replacement of a file.
+    created_ns: int
+    inode: int
+
+    @property
+    def etag(self) -> ETag:
+        """Strong (RFC 9110 §8.8.1): every write makes a new inode, and no two get the same nanosecond."""
+        return ETag(f"{self.inode:x}-{self.mtime_ns:x}-{self.size:x}")
+
+    @property
+    def last_modified(self) -> int:
+        """Seconds since the epoch."""
+        return self.mtime_ns // 1_000_000_000
+
+
+def node_of(status: os.stat_result) -> Node | None:
+    """None for what is neither file nor folder: links, pipes, sockets and devices are not served."""
+    collection = modes.S_ISDIR(status.st_mode)
+    if not collection and not modes.S_ISREG(status.st_mode):
+        return None
+    created = min(status.st_mtime_ns, status.st_ctime_ns)
+    return Node(collection, 0 if collection else status.st_size, status.st_mtime_ns, created, status.st_ino)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenFile:
+    """A file open for reading: it stays the same version, whoever replaces it."""
+
+    fd: int
+    node: Node
+
+    def close(self) -> None:
+        os.close(self.fd)
+
+
+class Discarded:
+    """What was taken out of sight and is still to be removed, which may take its time: outside the hold."""
+
+    def __init__(self, *leftovers: tuple[Stage, str]) -> None:
+        self._leftovers = leftovers
+
+    def __add__(self, other: Discarded) -> Discarded:
+        return Discarded(*self._leftovers, *other._leftovers)
+
+    def empty(self) -> None:
+        for stage, name in self._leftovers:
+            stage.clear(name)
