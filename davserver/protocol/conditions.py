@@ -116,7 +116,8 @@ def parse_if(value: str, prefix: str) -> IfHeader:
 def _conditions(lexemes: Iterator[tuple[str, str]]) -> tuple[StateToken | EntityTag, ...]:
     """What follows an opening parenthesis, up to its end."""
     conditions: list[StateToken | EntityTag] = []
-    for kind, text in lexemes:
+    while True:
+        kind, text = next(lexemes)
         negated = kind == "not"
         if negated:
             kind, text = next(lexemes)
@@ -127,8 +128,7 @@ def _conditions(lexemes: Iterator[tuple[str, str]]) -> tuple[StateToken | Entity
         elif kind == "close" and conditions and not negated:
             return tuple(conditions)
         else:
-            break
-    raise BadRequest("The If header is malformed.")
+            raise BadRequest("The If header is malformed.")
 
 
 def _resource(text: str, prefix: str) -> DavPath | Elsewhere:

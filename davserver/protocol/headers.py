@@ -290,7 +290,7 @@ _WEIGHT = re.compile(r"[01](?:\.[0-9]*)?|\.[0-9]+")
 
 def accepts(value: str | None, offers: Sequence[str]) -> str:
     """The offer the client likes best; the first of equals, and the first where it likes none or says nothing."""
-    wishes = [_media_range(item) for item in (value or "").split(",")]
+    wishes = [_media_range(item) for item in (value or "").split(",") if item]
 
     def quality(offer: str) -> float:
         fitting = [(specificity, q) for kind, specificity, q in wishes if _fits(kind, offer)]
