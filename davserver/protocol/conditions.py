@@ -81,7 +81,7 @@ class IfHeader:
 #   State-token = Coded-URL = "<" absolute-URI ">"      Resource-Tag = "<" Simple-ref ">"
 _LEXEME = re.compile(
     r'[ \t]*(?:(?P<open>\()|(?P<close>\))|<(?P<url>[^<>]+)>|\[[ \t]*(?P<etag>(?:W/)?"[^"]*")[ \t]*\]'
-    r"|(?P<not>[Nn][Oo][Tt])(?=[ \t<\[]))"
+    r"|(?P<not>[Nn][Oo][Tt]))"
 )
 
 

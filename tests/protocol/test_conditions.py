@@ -20,6 +20,8 @@ from davserver.protocol.conditions import (
     StateList,
     StateToken,
     check,
+    check_http,
+    check_if,
     evaluate_if,
     if_range_allows,
     parse_if,
@@ -161,7 +163,16 @@ def test_if_headers(value: str, lists: list[tuple[DavPath | None, list[StateToke
             '(["e" "f"])',
             '([["e"]])',
         ],
-        *["(Not Not <t:x>)", "(NotNot <t:x>)", "(Notx <t:x>)", "(Not)", "(<t:x> Not)", "(Not (<t:x>))", '(Not"e")'],
+        *[
+            "(Not Not <t:x>)",
+            "(<t:x> Not )",
+            "(NotNot <t:x>)",
+            "(Notx <t:x>)",
+            "(Not)",
+            "(<t:x> Not)",
+            "(Not (<t:x>))",
+            '(Not"e")',
+        ],
         *["(<t:x> <)>", "<a> <(> <t:x>)", "(<(>)", "(<)>)", '(["e"]', '<"> (<t:x>'],
     ],
 )
@@ -414,6 +425,32 @@ def test_each_resource_is_looked_at_once() -> None:
     with pytest.raises(PreconditionFailed):
         check(wanted, "PUT", TARGET, state_of)
     assert asked == ["/resource1"]
+
+
+def test_http_conditions_look_once() -> None:
+    asked: list[DavPath] = []
+
+    def state_of(path: DavPath) -> ResourceState:
+        asked.append(path)
+        return state("v1")
+
+    assert check_http(Preconditions(None, ETagList(True), ETagList(False)), "PUT", TARGET, state_of)
+    assert asked == [TARGET]
+
+
+def test_the_two_halves_of_the_question() -> None:
+    """If and Office's token speak of locks; what HTTP asks beside them is another question."""
+    there = world({TARGET.key: state("v1", T1)})
+    for fields in ({"If": f"(<{T2}>)"}, {"Lock-Token": f"<{T2}>"}):
+        wanted = parse_preconditions(Headers(fields), "")
+        assert check_http(wanted, "PUT", TARGET, there)
+        with pytest.raises(PreconditionFailed):
+            check_if(wanted, "PUT", TARGET, there)
+    for fields in ({"If-Match": '"v0"'}, {"If-None-Match": "*"}, {"If-Unmodified-Since": BEFORE}):
+        wanted = parse_preconditions(Headers(fields), "")
+        check_if(wanted, "PUT", TARGET, there)
+        with pytest.raises(PreconditionFailed):
+            check_http(wanted, "PUT", TARGET, there)
 
 
 def test_what_asks_nothing_costs_nothing() -> None:
