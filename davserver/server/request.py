@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from davserver.protocol.errors import NotFound
+from davserver.protocol.headers import path_below
 from davserver.protocol.locks import Principal
 from davserver.protocol.messages import Body, Client, FileSlice, Headers, Permissions, Request, Response
 from davserver.protocol.paths import ROOT, DavPath
@@ -26,15 +27,14 @@ def target_path(environ: Mapping[str, Any], prefix: str) -> DavPath:
         return ROOT  # RFC 9112 §3.2.4: the server as a whole
     absolute = _ABSOLUTE_FORM.match(target)
     if absolute is not None:
-        target = target[absolute.end() :] or "/"
-    path = target.partition("?")[0]
-    if prefix:
-        if path != prefix and not path.startswith(prefix + "/"):
-            if options:
-                return ROOT  # Explorer asks at the host's root, wherever the share is
-            raise NotFound(f"There is nothing here; this server's files are below {prefix}/.")
-        path = path[len(prefix) :] or "/"
-    return DavPath.parse(path)
+        target = target[absolute.end() :]
+    raw = target.partition("?")[0] or "/"
+    path = path_below(raw, prefix)
+    if path is not None:
+        return path
+    if options:
+        return ROOT  # Explorer asks at the host's root, wherever the share is
+    raise NotFound(f"There is nothing here; this server's files are below {prefix}/.")
 
 
 def header_fields(environ: Mapping[str, Any]) -> Headers:

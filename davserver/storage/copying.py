@@ -50,7 +50,7 @@ def stage_copy(
 
 def _copy_members(tree: Tree, source: int, stage: Stage, name: str) -> None:
     """Folder by folder, without recursion: a tree may be deeper than Python's stack."""
-    sources, targets = Resolver(source, use_openat2=False), Resolver(stage.fd, use_openat2=False)
+    sources, targets = Resolver(source), Resolver(stage.fd)
     todo: list[tuple[str, ...]] = [()]
     while todo:
         names = todo.pop()

@@ -29,6 +29,13 @@ class Node:
     created_ns: int
     inode: int
 
+    @classmethod
+    def of(cls, status: os.stat_result) -> Node:
+        """`status` is that of a file or a folder."""
+        collection = modes.S_ISDIR(status.st_mode)
+        created = min(status.st_mtime_ns, status.st_ctime_ns)
+        return cls(collection, 0 if collection else status.st_size, status.st_mtime_ns, created, status.st_ino)
+
     @property
     def etag(self) -> ETag:
         """Strong (RFC 9110 §8.8.1): every write makes a new inode, and no two get the same nanosecond."""
@@ -42,11 +49,8 @@ class Node:
 
 def node_of(status: os.stat_result) -> Node | None:
     """None for what is neither file nor folder: links, pipes, sockets and devices are not served."""
-    collection = modes.S_ISDIR(status.st_mode)
-    if not collection and not modes.S_ISREG(status.st_mode):
-        return None
-    created = min(status.st_mtime_ns, status.st_ctime_ns)
-    return Node(collection, 0 if collection else status.st_size, status.st_mtime_ns, created, status.st_ino)
+    served = modes.S_ISREG(status.st_mode) or modes.S_ISDIR(status.st_mode)
+    return Node.of(status) if served else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ import ctypes
 import errno
 import os
 from collections.abc import Sequence
+from functools import cache
 
 _OPENAT2 = 437  # the same number on every architecture (include/uapi/asm-generic/unistd.h)
 _RESOLVE_NO_MAGICLINKS, _RESOLVE_NO_SYMLINKS, _RESOLVE_BENEATH = 0x02, 0x04, 0x08
@@ -31,6 +32,7 @@ _syscall.restype = ctypes.c_long
 _syscall.argtypes = (ctypes.c_long, ctypes.c_int, ctypes.c_char_p, ctypes.POINTER(_OpenHow), ctypes.c_size_t)
 
 
+@cache
 def has_openat2() -> bool:
     """Does openat2 work here?"""
     try:
@@ -45,9 +47,9 @@ def has_openat2() -> bool:
 class Resolver:
     """Opens what lies below the directory `root_fd`, which it does not own."""
 
-    def __init__(self, root_fd: int, *, use_openat2: bool) -> None:
+    def __init__(self, root_fd: int, *, use_openat2: bool | None = None) -> None:
         self._root = root_fd
-        self._openat2 = use_openat2
+        self._openat2 = has_openat2() if use_openat2 is None else use_openat2
 
     def open(self, names: Sequence[str], flags: int) -> int:
         """A file descriptor for root/names… Raises OSError: ELOOP or ENOTDIR where a link is in the way."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from davserver.protocol.paths import DavPath
 from davserver.storage.hold import Hold
-from davserver.storage.node import Discarded, Node, node_of
+from davserver.storage.node import Discarded, Node
 from davserver.storage.oserrors import refusing
 from davserver.storage.staging import Stage
 
@@ -33,10 +33,7 @@ class Staged:
             self._tree.sync(self.fd)
         self._tree.install_file(hold, self._stage, self.fd, self._name, path, replace=replace)
         self._name = None
-        node = node_of(os.fstat(self.fd))
-        if node is None:
-            raise TypeError("a staged file is a file")
-        return node
+        return Node.of(os.fstat(self.fd))
 
     def discard(self) -> None:
         if self._open:

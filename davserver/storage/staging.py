@@ -77,7 +77,7 @@ class Stage:
 
     def _clear_tree(self, name: str) -> None:
         """Without recursion, since a tree may be deeper than Python's stack; links are removed, not followed."""
-        resolver = Resolver(self.fd, use_openat2=False)
+        resolver = Resolver(self.fd)
         found: list[tuple[str, ...]] = [(name,)]
         for names in found:  # grows while it is read: parents stand before their children
             directory = resolver.open(names, os.O_RDONLY | os.O_DIRECTORY)

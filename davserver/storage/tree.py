@@ -22,7 +22,7 @@ from davserver.storage.hold import Hold
 from davserver.storage.node import AlreadyThere, Discarded, Node, OpenFile, OtherDevice, node_of
 from davserver.storage.oserrors import refusing
 from davserver.storage.rename import exchange, rename_new
-from davserver.storage.resolve import Resolver, has_openat2
+from davserver.storage.resolve import Resolver
 from davserver.storage.staged import Staged
 from davserver.storage.staging import PRIVATE_PREFIX, Stage, keep_attributes, link_unnamed
 
@@ -51,7 +51,7 @@ class Tree:
         self._clock_ns = clock_ns
         self._root = os.open(root, _DIRECTORY | os.O_CLOEXEC)
         self._device = os.fstat(self._root).st_dev
-        self._resolver = Resolver(self._root, use_openat2=has_openat2() if use_openat2 is None else use_openat2)
+        self._resolver = Resolver(self._root, use_openat2=use_openat2)
         self._stages: dict[int, Stage] = {}
         self._lock = threading.Lock()
         self._last_ns = 0
@@ -168,12 +168,7 @@ class Tree:
         with self._parent(path) as (parent, name):
             stage = self._stage_for(path)
             aside = stage.new_name()
-            try:
-                os.rename(name, aside, src_dir_fd=parent, dst_dir_fd=stage.fd)
-            except OSError as error:
-                if error.errno == errno.EXDEV:
-                    raise Conflict("A file system is mounted here; it cannot be removed.") from error
-                raise
+            os.rename(name, aside, src_dir_fd=parent, dst_dir_fd=stage.fd)
             self.sync(parent)
         return Discarded((stage, aside))
 
@@ -286,30 +281,32 @@ class Tree:
         """The staging folder on the file system that holds `path`'s parent."""
         names = self._names(path)[:-1]
         try:
-            with self._open(DavPath(self._at.segments + names), os.O_PATH) as fd:
-                device = os.fstat(fd).st_dev
+            device = self._device_of(names)
         except OSError as error:
             if error.errno in _ABSENT:
                 raise Conflict("The parent collection does not exist.") from error
             raise
-        stage = self._stages.get(device)
-        if stage is None:
-            with self._lock:
-                stage = self._stages.get(device)
-                if stage is None:
-                    stage = self._stages[device] = self._new_stage(names, device)
-        return stage
+        with self._lock:
+            if device not in self._stages:
+                self._stages[device] = self._new_stage(names, device)
+            return self._stages[device]
 
     def _new_stage(self, names: tuple[str, ...], device: int) -> Stage:
         """At the topmost folder on the way to `names` that lies on that device."""
-        for count in range(len(names) + 1):
-            fd = self._resolver.open(names[:count], _DIRECTORY)
-            try:
-                if os.fstat(fd).st_dev == device:
-                    return Stage(fd, use_tmpfile=self._use_tmpfile)
-            finally:
-                os.close(fd)
-        raise Conflict("The parent collection does not exist.")
+        ways = (names[:count] for count in range(len(names)))
+        top = next((way for way in ways if self._device_of(way) == device), names)
+        fd = self._resolver.open(top, _DIRECTORY)
+        try:
+            return Stage(fd, use_tmpfile=self._use_tmpfile)
+        finally:
+            os.close(fd)
+
+    def _device_of(self, names: tuple[str, ...]) -> int:
+        fd = self._resolver.open(names, os.O_PATH | os.O_DIRECTORY)
+        try:
+            return os.fstat(fd).st_dev
+        finally:
+            os.close(fd)
 
     def _rename(
         self, source_fd: int, old: str, target_fd: int, new: str, destination: DavPath, *, replace: bool

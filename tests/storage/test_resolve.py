@@ -1,0 +1,95 @@
+"""Resolving below a root: openat2, and the walk that stands in for it."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from davserver.storage import resolve
+from davserver.storage.resolve import Resolver, has_openat2
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Iterator[int]:
+    (tmp_path / "root" / "a" / "b").mkdir(parents=True)
+    (tmp_path / "root" / "a" / "b" / "f").write_bytes(b"inside")
+    (tmp_path / "root2").mkdir()
+    (tmp_path / "root2" / "f").write_bytes(b"outside")
+    (tmp_path / "root" / "out").symlink_to("../root2")
+    (tmp_path / "root" / "in").symlink_to("a")
+    fd = os.open(tmp_path / "root", os.O_RDONLY)
+    yield fd
+    os.close(fd)
+
+
+@pytest.fixture(params=[True, False], ids=["openat2", "walk"])
+def resolver(request: pytest.FixtureRequest, root: int) -> Resolver:
+    return Resolver(root, use_openat2=request.param)
+
+
+def content(resolver: Resolver, *names: str) -> bytes:
+    fd = resolver.open(names, os.O_RDONLY)
+    try:
+        return os.read(fd, 100)
+    finally:
+        os.close(fd)
+
+
+def test_names_lead_to_what_lies_there(resolver: Resolver) -> None:
+    assert content(resolver, "a", "b", "f") == b"inside"
+    for names in ((), ("a",), ("a", "b")):
+        os.close(resolver.open(names, os.O_RDONLY | os.O_DIRECTORY))
+        os.close(resolver.open(names, os.O_PATH))
+
+
+@pytest.mark.parametrize(
+    "names", [("out", "f"), ("in", "b", "f"), ("in",), ("out",), ("a", "missing"), ("a", "b", "f", "x")]
+)
+def test_links_and_gaps_lead_nowhere(names: tuple[str, ...], resolver: Resolver) -> None:
+    with pytest.raises(OSError) as refused:  # noqa: PT011
+        resolver.open(names, os.O_RDONLY)
+    assert refused.value.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENOENT)
+
+
+def test_a_pipe_is_opened_without_waiting(resolver: Resolver, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "root" / "pipe")
+    os.close(resolver.open(("pipe",), os.O_RDONLY))
+
+
+def test_openat2_does_not_leave_the_root(root: int) -> None:
+    with pytest.raises(OSError, match="cross-device"):
+        Resolver(root, use_openat2=True).open(("..", "root2", "f"), os.O_RDONLY)
+
+
+@pytest.mark.parametrize(("number", "expected"), [(errno.ENOSYS, False), (errno.EPERM, False), (0, True)])
+def test_it_is_known_whether_the_kernel_can(number: int, expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    has_openat2.cache_clear()
+    if number:
+        monkeypatch.setattr(resolve, "_openat2", failing(number))
+    assert has_openat2() is expected
+    has_openat2.cache_clear()
+
+
+def test_an_error_that_means_something_else_is_not_swallowed(root: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    has_openat2.cache_clear()
+    monkeypatch.setattr(resolve, "_openat2", failing(errno.EMFILE))
+    with pytest.raises(OSError, match="EMFILE"):
+        has_openat2()
+    has_openat2.cache_clear()
+
+
+def test_a_disturbed_resolution_is_walked(root: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    resolver = Resolver(root, use_openat2=True)
+    monkeypatch.setattr(resolve, "_openat2", failing(errno.EAGAIN))
+    assert content(resolver, "a", "b", "f") == b"inside"
+
+
+def failing(number: int) -> object:
+    def fail(*_: object) -> int:
+        raise OSError(number, errno.errorcode[number])
+
+    return fail
