@@ -260,8 +260,6 @@ def _places(file: str, node: yaml.Node | None, path: tuple[str, ...]) -> Iterato
     seen: set[str] = set()
     for key, value in node.value:
         place = f"{file}, line {key.start_mark.line + 1}"
-        if not isinstance(key, yaml.ScalarNode):
-            raise SettingsError(f"{place}: a key must be a plain word.")
         if key.value in seen:
             raise SettingsError(f"{place}: {'.'.join((*path, key.value))} stands here for the second time.")
         seen.add(key.value)

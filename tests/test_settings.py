@@ -1,0 +1,220 @@
+"""Settings: where they come from, what they refuse, and how they say so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from serving import QUICK
+
+from davserver.settings import Settings, SettingsError, load, require_startable, state_folder
+
+HASH = QUICK.hash("x")
+
+
+def read(
+    text: str | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    flags: Mapping[str, Any] | None = None,
+    folder: Path | None = None,
+) -> Settings:
+    file = None
+    if text is not None:
+        assert folder is not None
+        file = folder / "my.yaml"
+        file.write_text(text)
+    return load(
+        file=None if file is None else str(file), environ=environ or {}, flags=flags or {}, hash_password=QUICK.hash
+    )
+
+
+def refusal(text: str | None, folder: Path, **more: Any) -> str:
+    with pytest.raises(SettingsError) as refused:
+        read(text, folder=folder, **more)
+    return str(refused.value)
+
+
+def test_without_anything_there_are_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert read() == Settings()
+
+
+def test_the_command_line_beats_the_environment_beats_the_file(tmp_path: Path) -> None:
+    text = "host: file\nport: 1\nprefix: /file\nlocks: {default_timeout: 10m, max_timeout: 2h}\n"
+    environ = {"DAVSERVER_HOST": "environment", "DAVSERVER_PORT": "2", "DAVSERVER_LOCKS__DEFAULT_TIMEOUT": "20m"}
+    settings = read(text, environ=environ, flags={"port": 3}, folder=tmp_path)
+    assert (settings.host, settings.port, settings.prefix) == ("environment", 3, "/file")
+    assert (settings.locks.default_timeout, settings.locks.max_timeout) == (1200, 7200)
+
+
+def test_a_file_in_the_working_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "davserver.yaml").write_text("port: 99\n")
+    monkeypatch.chdir(tmp_path)
+    assert read().port == 99
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("prot: 8080\n", "line 1: prot is not a setting; did you mean port?"),
+        ("host: x\nlocks:\n  max_timeot: 1h\n", "line 3: locks.max_timeot is not a setting; did you mean max_timeout?"),
+        ("zzz: 1\n", "line 1: zzz is not a setting; known here: host, port,"),
+        (
+            "shares:\n  /:\n    directory: /x\n    readonly: true\n",
+            "line 4: shares./.readonly is not a setting; did you mean read_only?",
+        ),
+        ("port: eighty\n", "line 1: port: "),
+        ("port: 70000\n", "line 1: port: "),
+        ("locks:\n  max_timeout: 5 parsecs\n", "line 2: locks.max_timeout: write a duration as a number and a unit"),
+        ("locks:\n  min_timeout: 2h\n", "line 1: locks: min_timeout must not exceed default_timeout"),
+        ("limits:\n  xml_body: lots\n", "line 2: limits.xml_body: write a size as a number and a unit"),
+        ("durability: maybe\n", "line 1: durability: "),
+        ("prefix: dav\n", "line 1: prefix: write it like /dav"),
+        ("prefix: /a b\n", "line 1: prefix: write it like /dav"),
+        ("shares:\n  docs: {directory: /x}\n", "line 1: shares: 'docs' is no path"),
+        ("shares:\n  /-/x: {directory: /x}\n", "'/-/x' is no path"),
+        ("shares:\n  /a/../b: {directory: /x}\n", "'/a/../b' is no path"),
+        ("shares:\n  /a: {directory: /x}\n  /a/: {directory: /y}\n", "'/a/' and '/a' are the same path"),
+        ("users:\n  alice: {password: wonder}\n", "line 2: users.alice.password: must be a hash, not a password"),
+        (f"users:\n  'a:b': {{password: '{HASH}'}}\n", "'a:b' cannot be a user name"),
+        ("port: 1\nport: 2\n", "line 2: port stands here for the second time"),
+        ("a: [unclosed\n", "this is not YAML"),
+        ("port:\t80\n\tx: 1\n", "this is not YAML"),
+        ("- a\n- b\n", "line 1: the file must hold settings"),
+        ("just text\n", "line 1: the file must hold settings"),
+        ("? [a, b]\n: 1\n", "this is not YAML"),
+        ("? !!python/object:os.system x\n: 1\n", "this is not YAML"),
+        ("auth: {realm: 'a\"b'}\n", "auth.realm: "),
+    ],
+)
+def test_a_mistake_is_one_sentence_that_names_file_and_line(text: str, said: str, tmp_path: Path) -> None:
+    told = refusal(text, tmp_path)
+    assert said in told
+    assert told.startswith(str(tmp_path / "my.yaml"))
+    assert "\n" not in told.rstrip()
+
+
+def test_an_empty_file_says_nothing(tmp_path: Path) -> None:
+    assert read("# nothing\n", folder=tmp_path) == Settings()
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"missing\.yaml cannot be read"):
+        load(file=str(tmp_path / "missing.yaml"), environ={}, flags={}, hash_password=str)
+    (tmp_path / "my.yaml").write_bytes(b"host: \xff\n")
+    with pytest.raises(SettingsError, match="not UTF-8"):
+        load(file=str(tmp_path / "my.yaml"), environ={}, flags={}, hash_password=str)
+
+
+@pytest.mark.parametrize(
+    ("environ", "said"),
+    [
+        ({"DAVSERVER_PROT": "1"}, "environment variable DAVSERVER_PROT: prot is not a setting; did you mean port?"),
+        ({"DAVSERVER_LOCKS__MAX": "1h"}, "environment variable DAVSERVER_LOCKS__MAX: locks.max is not a setting"),
+        ({"DAVSERVER_PORT": "x"}, "environment variable DAVSERVER_PORT: port: "),
+        ({"DAVSERVER_PORT": "[1"}, "DAVSERVER_PORT is not a value"),
+        ({"DAVSERVER_PORT": "1", "DAVSERVER_PORT__X": "1"}, "contradicts"),
+        ({"DAVSERVER_USERNAME": "alice"}, "go together"),
+        ({"DAVSERVER_PASSWORD": "wonder"}, "go together"),
+        ({"DAVSERVER_USERNAME": "", "DAVSERVER_PASSWORD": "x"}, "must not be empty"),
+        ({"DAVSERVER_USERNAME": "a", "DAVSERVER_PASSWORD": "x", "DAVSERVER_PASSWORD_FILE": "/x"}, "not both"),
+        ({"DAVSERVER_USERNAME": "a", "DAVSERVER_PASSWORD_FILE": "/missing/file"}, "cannot be read"),
+    ],
+)
+def test_the_environment_is_as_strict(environ: dict[str, str], said: str, tmp_path: Path) -> None:
+    assert said in refusal(None, tmp_path, environ=environ)
+
+
+def test_one_user_may_come_from_the_environment(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("wonder\n")
+    for more in ({"DAVSERVER_PASSWORD": "wonder"}, {"DAVSERVER_PASSWORD_FILE": str(tmp_path / "secret")}):
+        settings = read(environ={"DAVSERVER_USERNAME": "alice", **more})
+        assert QUICK.verify(settings.users["alice"].password, "wonder")
+        assert settings.allows_anonymous == "none"
+
+
+def test_texts_of_the_environment_stay_texts() -> None:
+    assert read(environ={"DAVSERVER_STATE": "123"}).state == "123"
+    assert read(environ={"OTHER": "x", "DAVSERVER_LOG__ACCESS": "false"}).log.access is False
+
+
+@pytest.mark.parametrize(
+    ("host", "users", "anonymous", "expected"),
+    [
+        ("127.0.0.1", False, None, "rw"),
+        ("localhost", False, None, "rw"),
+        ("::1", False, None, "rw"),
+        ("127.0.0.1", True, None, "none"),
+        ("0.0.0.0", True, None, "none"),
+        ("0.0.0.0", False, "ro", "ro"),
+        ("files.example", True, "rw", "rw"),
+    ],
+)
+def test_who_gets_in_without_a_login(
+    host: str, users: bool, anonymous: str | None, expected: str, tmp_path: Path
+) -> None:
+    settings = Settings(
+        host=host,
+        anonymous=anonymous,  # type: ignore[arg-type]
+        users={"alice": {"password": HASH}} if users else {},  # type: ignore[dict-item]
+        shares={"/": {"directory": str(tmp_path)}},  # type: ignore[dict-item]
+    )
+    assert settings.allows_anonymous == expected
+    require_startable(settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"host": "0.0.0.0"}, "Listening on 0.0.0.0 would let everybody in: add a user with -u NAME"),
+        ({"host": "files.example"}, "--anonymous ro or --anonymous rw"),
+        ({"shares": {}}, "There is nothing to serve"),
+        ({"shares": {"/": {"directory": "/missing/folder"}}}, "/missing/folder, is not there"),
+        ({"anonymous": "none"}, "Nobody could get in"),
+    ],
+)
+def test_what_would_surprise_does_not_start(settings: dict[str, Any], said: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=said):
+        require_startable(Settings(**{"shares": {"/": {"directory": str(tmp_path)}}, **settings}))
+
+
+def test_the_state_lies_apart_from_what_is_served(tmp_path: Path) -> None:
+    served = tmp_path / "my files"
+    served.mkdir()
+    settings = Settings(shares={"/": {"directory": str(served)}})  # type: ignore[dict-item]
+    folder = state_folder(settings, {"XDG_STATE_HOME": str(tmp_path / "xdg")})
+    assert folder.startswith(str(tmp_path / "xdg" / "davserver"))
+    assert folder.endswith("my-files")
+    assert "/.local/state/davserver/" in state_folder(settings, {})
+    (tmp_path / "link").symlink_to(served)
+    for inside in (served, served / "deep" / "er", tmp_path, tmp_path / "link" / "state"):
+        with pytest.raises(SettingsError, match="lie within each other"):
+            state_folder(settings.model_copy(update={"state": str(inside)}), {})
+
+
+def test_two_folders_have_two_states(tmp_path: Path) -> None:
+    def folder(*served: str) -> str:
+        shares = {path: {"directory": path} for path in served}
+        return state_folder(Settings(shares=shares), {"XDG_STATE_HOME": str(tmp_path / "xdg")})  # type: ignore[arg-type]
+
+    assert folder("/a") != folder("/b")
+
+
+@given(st.integers(1, 10**6), st.sampled_from("smhd"))
+def test_durations_are_seconds(number: int, unit: str) -> None:
+    seconds = number * {"s": 1, "m": 60, "h": 3600, "d": 86400}[unit]
+    if seconds <= 366 * 86400:
+        locks = {"min_timeout": f"{number}{unit}", "default_timeout": seconds, "max_timeout": seconds}
+        assert Settings(locks=locks).locks.min_timeout == seconds  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("1MiB", 2**20), ("64 KiB", 65536), ("2MB", 2 * 10**6), ("100", 100), (7, 7)]
+)
+def test_sizes_are_bytes(text: str | int, size: int) -> None:
+    assert Settings(limits={"xml_body": text}).limits.xml_body == size  # type: ignore[arg-type]
