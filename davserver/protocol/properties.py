@@ -6,6 +6,7 @@ where the file is known; that it exists, who may set it and where it shows is on
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -94,9 +95,12 @@ LIVE: Mapping[PropName, LiveProperty] = {
     PropName(DAV, "lockdiscovery"): LiveProperty(),
 }
 
-#: Written by clients, kept as they were sent, and also the file's time of change: rclone and Cyberduck
-#: write the first, Explorer and Office the second.
-_ALSO_MTIME = frozenset({PropName(DAV, "lastmodified"), PropName(MICROSOFT, "Win32LastModifiedTime")})
+#: rclone sets a file's time of change by this name, in seconds since the epoch. It is not kept: what is kept
+#: would still be told when the file had long changed.
+_LASTMODIFIED = PropName(DAV, "lastmodified")
+#: Explorer and Office: kept as it was sent (they read it back), and also the file's time of change.
+_WIN32_LASTMODIFIED = PropName(MICROSOFT, "Win32LastModifiedTime")
+_SECONDS = re.compile("[0-9]{1,11}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,29 +129,34 @@ class Plan:
 def plan(update: PropertyUpdate) -> Plan:
     """RFC 4918 §9.2: instructions in document order, all or none; what did not fail itself is 424 (§11.4)."""
     outcomes: dict[PropName, Outcome] = {}
-    changes: list[SetProperty | RemoveProperty] = []
-    mtime: int | None = None
     for instruction in update:
-        name = instruction.name
         refusal = _refusal(instruction)
-        if refusal is not None or outcomes.get(name, _FINE).status != 200:
-            outcomes[name] = refusal or outcomes[name]
-            continue
-        outcomes[name] = Outcome(name, 200)
-        if isinstance(instruction, SetProperty) and _sets_mtime(name):
-            mtime = parse_http_date(instruction.text)
-        if name not in LIVE:
-            changes.append(instruction)
-    if all(outcome.status == 200 for outcome in outcomes.values()):
-        return Plan(tuple(outcomes.values()), tuple(changes), mtime)
-    return Plan(tuple(o if o.status != 200 else Outcome(o.name, 424) for o in outcomes.values()))
+        if refusal is not None:
+            outcomes[instruction.name] = refusal
+        else:
+            outcomes.setdefault(instruction.name, Outcome(instruction.name, 200))
+    if any(outcome.status != 200 for outcome in outcomes.values()):
+        return Plan(tuple(o if o.status != 200 else Outcome(o.name, 424) for o in outcomes.values()))
+    times = [_moment(change) for change in update if isinstance(change, SetProperty) and _sets_mtime(change.name)]
+    # Explorer writes the year 1601 where it knows no time.
+    known = [seconds for seconds in times if seconds is not None and seconds >= 0]
+    return Plan(tuple(outcomes.values()), tuple(filter(_is_kept, update)), known[-1] if known else None)
 
 
-_FINE = Outcome(PropName("", ""), 200)
+def _is_kept(change: SetProperty | RemoveProperty) -> bool:
+    return isinstance(change, RemoveProperty) or (change.name not in LIVE and change.name != _LASTMODIFIED)
 
 
 def _sets_mtime(name: PropName) -> bool:
-    return name in _ALSO_MTIME or (name in LIVE and LIVE[name].sets_mtime)
+    return name in (_LASTMODIFIED, _WIN32_LASTMODIFIED) or (name in LIVE and LIVE[name].sets_mtime)
+
+
+def _moment(change: SetProperty) -> int | None:
+    """Seconds since the epoch; None when the value is no time."""
+    text = change.text.strip()
+    if change.name == _LASTMODIFIED and _SECONDS.fullmatch(text):
+        return int(text)
+    return parse_http_date(text)
 
 
 def _refusal(instruction: SetProperty | RemoveProperty) -> Outcome | None:
@@ -157,7 +166,7 @@ def _refusal(instruction: SetProperty | RemoveProperty) -> Outcome | None:
         return Outcome(name, 403, "cannot-modify-protected-property")  # RFC 4918 §16
     if isinstance(instruction, RemoveProperty):
         return None  # §14.23: removing what is not there is no error
-    if _sets_mtime(name) and parse_http_date(instruction.text) is None:
+    if _sets_mtime(name) and _moment(instruction) is None:
         return Outcome(name, 409)  # §9.2.1: the value makes no sense for this property
     if len(instruction.dead.xml) > PROPERTY_LIMIT:
         return Outcome(name, 507)
