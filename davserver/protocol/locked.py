@@ -2,19 +2,29 @@
 
 Three forms of the same values: XML for WebDAV clients (the standard precondition first, details after it, as
 RFC 4918 §16 allows), JSON for programs, HTML for people. A lock token never stands in any of them.
+
+Several locks may stand in the way; the one that will be there longest, or the maintenance, speaks for them.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
 
 from davserver.protocol.errors import Locked
-from davserver.protocol.locks import Kind, Lock
+from davserver.protocol.holder import SOMEBODY, holder_name
+from davserver.protocol.locks import Kind, Lock, Principal
 from davserver.protocol.paths import DavPath
-from davserver.protocol.xml_out import document, error_element, holder_name, href, lock_kind, printable
+from davserver.protocol.xml_out import error_body, lockinfo
+
+#: Locks that one answer names. RFC 4918 §16 asks for one at least; a tree may hold 100,000.
+MAX_NAMED = 100
+
+# 9999-12-31T23:59:59Z, the last moment that ISO 8601 writes with four digits.
+_LAST_MOMENT = 253402300799
 
 
 def retry_after(locks: Iterable[Lock], now: float) -> int | None:
@@ -22,118 +32,159 @@ def retry_after(locks: Iterable[Lock], now: float) -> int | None:
 
     All of them must go before the way is free, so the last to expire counts.
     """
-    left = [lock.seconds_left(now) for lock in locks]
-    known = [seconds for seconds in left if seconds is not None]
-    return max(known) if known and len(known) == len(left) else None
+    ends = [lock.expires for lock in locks]
+    known = [end for end in ends if end is not None]
+    return max(1, math.ceil(max(known) - now)) if known and len(known) == len(ends) else None
 
 
-def locked_xml(locked: Locked, now: float, prefix: str) -> bytes:
-    roots = dict.fromkeys(lock.href(prefix) for lock in locked.locks)
-    details = b"".join(_lockinfo(lock, now, prefix) for lock in locked.locks)
-    return document(error_element(locked.element or "", roots, b"<D:detail>%b</D:detail>" % details))
+def locked_xml(locked: Locked, viewer: Principal | None, now: float, prefix: str) -> bytes:
+    """One href and one lockinfo for each root; of shared locks on one root the last to go."""
+    last: dict[str, Lock] = {}
+    for lock in locked.locks:
+        url = lock.href(prefix)
+        last[url] = max(last.get(url, lock), lock, key=_end)
+    named = dict(list(last.items())[:MAX_NAMED])
+    details = b"".join(lockinfo(lock, viewer, now, url) for url, lock in named.items())
+    return error_body(locked.element or "", named, b"<D:detail>%b</D:detail>" % details)
 
 
-def _lockinfo(lock: Lock, now: float, prefix: str) -> bytes:
-    seconds = lock.seconds_left(now)
-    return b"<D:lockinfo>%b<D:owner>%b</D:owner><D:timeout>%b</D:timeout><D:lockroot>%b</D:lockroot></D:lockinfo>" % (
-        lock_kind(lock),
-        printable(holder_name(lock)).encode(),
-        b"Infinite" if seconds is None else b"Second-%d" % seconds,
-        href(lock.href(prefix)),
-    )
+def locked_json(locked: Locked, viewer: Principal | None, now: float, prefix: str) -> bytes:
+    """One of three situations, each with its own order of fields. What does not apply is absent, never null."""
+    lock = _speaker(locked.locks)
+    told = _told(lock, viewer)
+    always: dict[str, object] = {"error": "Locked", "message": sentence(locked, viewer, now)}
+    retry = {"retry_after": retry_after(locked.locks, now)}
+    match lock.kind:
+        case Kind.MAINTENANCE:
+            fields = (
+                always | {"maintenance_mode": True} | _only(told, "locked_until", "locked_by", "lock_reason") | retry
+            )
+        case Kind.TRANSACTION:
+            fields = always | _only(told, "lock_reason") | retry | _only(told, "transaction_id")
+        case _:
+            fields = always | {"path": locked.path.href(prefix)} | _only(told, "locked_by", "locked_until") | retry
+            fields |= _only(told, "lock_reason")
+    fields["locks"] = [_item(each, viewer, prefix) for each in locked.locks[:MAX_NAMED]]
+    return to_json(fields)
 
 
-def locked_json(locked: Locked, now: float, prefix: str) -> bytes:
-    """A field that does not apply is absent, never null."""
-    first = locked.locks[0]
-    fields = {
-        "error": "Locked",
-        "message": sentence(locked, now),
-        "path": locked.path.href(prefix),
-        "maintenance_mode": True if first.kind is Kind.MAINTENANCE else None,
-        **_common(first),
-        "retry_after": retry_after(locked.locks, now),
-        "locks": [_lock_json(lock, prefix) for lock in locked.locks],
-    }
+def to_json(fields: Mapping[str, object]) -> bytes:
+    """A JSON object, in the order of `fields`, without those that are None."""
     return json.dumps(_present(fields), ensure_ascii=False).encode("utf-8", "replace")
 
 
-def _lock_json(lock: Lock, prefix: str) -> dict[str, object]:
+def _item(lock: Lock, viewer: Principal | None, prefix: str) -> dict[str, object]:
+    told = _told(lock, viewer)
     return _present(
         {
-            "id": lock.id,
+            "id": lock.id or None,
             "path": lock.href(prefix),
-            "kind": lock.kind.value,
             "scope": lock.scope.value,
             "depth": lock.depth.value,
-            **_common(lock),
+            "kind": lock.kind.value,
+            "locked_by": told["locked_by"],
             "locked_since": _moment(lock.created),
+            "locked_until": told["locked_until"],
+            "lock_reason": told["lock_reason"],
+            "transaction_id": told["transaction_id"],
         }
     )
 
 
-def _common(lock: Lock) -> dict[str, object]:
+def _told(lock: Lock, viewer: Principal | None) -> dict[str, object]:
     return {
-        "locked_by": holder_name(lock),
+        "locked_by": holder_name(lock, viewer),
         "locked_until": None if lock.expires is None else _moment(lock.expires),
         "lock_reason": lock.reason,
         "transaction_id": lock.transaction_id,
     }
 
 
+def _only(fields: Mapping[str, object], *names: str) -> dict[str, object]:
+    return {name: fields[name] for name in names}
+
+
 def _present(fields: Mapping[str, object]) -> dict[str, object]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def sentence(locked: Locked, now: float) -> str:
-    """What stands in the way, for people."""
-    lock = locked.locks[0]
-    root = lock.root.key
-    because = f": {lock.reason}" if lock.reason else ""
-    until = _until(lock, now)
+def _speaker(locks: Sequence[Lock]) -> Lock:
+    return max(locks, key=lambda lock: (lock.kind is Kind.MAINTENANCE, _end(lock)))
+
+
+def _end(lock: Lock) -> float:
+    return math.inf if lock.expires is None else lock.expires
+
+
+def sentence(locked: Locked, viewer: Principal | None, now: float) -> str:
+    """What stands in the way, for people: "report.docx is being edited by Jane Smith until 15:30 UTC." """
+    lock = _speaker(locked.locks)
+    others = len(locked.locks) - 1
+    more = "" if not others else f" {others} more {'lock stands' if others == 1 else 'locks stand'} in the way."
+    return _about(lock, holder_name(lock, viewer) or SOMEBODY, now) + more
+
+
+def _about(lock: Lock, holder: str, now: float) -> str:
+    because = f": {_reason(lock)}" if _reason(lock) else ""
     match lock.kind:
         case Kind.MAINTENANCE:
-            return f"{root} is locked for maintenance{because}."
+            return f"{lock.root.key} is locked for maintenance{because}."
         case Kind.TRANSACTION:
-            return f"{root} is being changed by transaction {lock.transaction_id}."
+            which = f"transaction {lock.transaction_id}" if lock.transaction_id else "a transaction"
+            return f"{lock.root.key} is being changed by {which}."
         case Kind.CHECKOUT:
-            return f"{_name(lock.root)} is checked out by {holder_name(lock)}{until}{because}."
-    return f"{_name(lock.root)} is being edited by {holder_name(lock)}{until}."
+            return f"{_name(lock.root)} is checked out by {holder}{_until(lock, now)}{because}."
+    verb = "locked" if lock.root.slash or lock.root.is_root else "being edited"
+    return f"{_name(lock.root)} is {verb} by {holder}{_until(lock, now)}."
 
 
 def _name(root: DavPath) -> str:
-    return root.name or "/"
+    if root.is_root:
+        return "/"
+    return f"The folder {root.name}" if root.slash else root.name
+
+
+def _reason(lock: Lock) -> str:
+    """On one line, and without a full stop of its own."""
+    return " ".join((lock.reason or "").split()).rstrip(".")
 
 
 def _until(lock: Lock, now: float) -> str:
-    """ " until 15:30 UTC", with the day where it is not today."""
+    """ " until 15:30 UTC", with the day where it is not today; "" for a lock that does not expire."""
     if lock.expires is None:
         return ""
-    end, today = datetime.fromtimestamp(lock.expires, UTC), datetime.fromtimestamp(now, UTC)
-    day = "" if end.date() == today.date() else f"{end:%Y-%m-%d} "
+    end = _utc(lock.expires)
+    day = "" if end.date() == _utc(now).date() else f"{end:%Y-%m-%d} "
     return f" until {day}{end:%H:%M} UTC"
 
 
 def _moment(seconds: float) -> str:
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    return _utc(seconds).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def locked_html(locked: Locked, now: float, prefix: str) -> bytes:
+def _utc(seconds: float) -> datetime:
+    return datetime.fromtimestamp(min(int(seconds), _LAST_MOMENT), UTC)
+
+
+def locked_html(locked: Locked, viewer: Principal | None, now: float, prefix: str) -> bytes:
     """A page for the person in front of a browser: who, since when, until when, why, and what to do."""
-    rows = "".join(f"<dt>{escape(lock.root.key)}</dt><dd>{escape(_detail(lock, now))}</dd>" for lock in locked.locks)
+    named = locked.locks[:MAX_NAMED]
+    rows = "".join(f"<dt>{escape(lock.root.key)}</dt><dd>{escape(_details(lock, viewer, now))}</dd>" for lock in named)
     url = escape(locked.path.href(prefix))
-    body = (
-        f"<p>{escape(sentence(locked, now))}</p><dl>{rows}</dl>"
-        f'<p>You can <a href="{url}">open it as it is now</a>, which is safe, but what you change cannot be saved '
-        f"here yet. Ask {escape(holder_name(locked.locks[0]))} to finish, or try again later.</p>"
-    )
-    return page("Locked", body)
+    if any(lock.blocks_reads for lock in locked.locks):
+        advice = f'Nothing can be opened here until then. <a href="{url}">Try again</a> later.'
+    else:
+        advice = (
+            f'You can <a href="{url}">open it as it is now</a>, to read it. What you change cannot be saved here '
+            "until the lock is gone: try again later, or ask for it to be released."
+        )
+    return page("Locked", f"<p>{escape(sentence(locked, viewer, now))}</p><dl>{rows}</dl><p>{advice}</p>")
 
 
-def _detail(lock: Lock, now: float) -> str:
-    since = datetime.fromtimestamp(lock.created, UTC)
-    because = f" Reason: {lock.reason}." if lock.reason else ""
-    return f"Held by {holder_name(lock)} since {since:%Y-%m-%d %H:%M} UTC{_until(lock, now)}.{because}"
+def _details(lock: Lock, viewer: Principal | None, now: float) -> str:
+    holder, since = holder_name(lock, viewer) or SOMEBODY, _utc(lock.created)
+    because = f" Reason: {_reason(lock)}." if _reason(lock) else ""
+    return f"Held by {holder} since {since:%Y-%m-%d %H:%M} UTC{_until(lock, now) or ', without an end'}.{because}"
 
 
 def page(title: str, body: str) -> bytes:
@@ -141,7 +192,7 @@ def page(title: str, body: str) -> bytes:
     return (
         f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         '<meta name="viewport" content="width=device-width"><style>body{font:16px/1.5 system-ui,sans-serif;'
-        "margin:15vh auto;max-width:40rem;padding:0 1rem}dt{font-weight:600}dd{margin:0 0 .5rem}"
-        "@media(prefers-color-scheme:dark){body{background:#181818;color:#ddd}a{color:#8bf}}</style></head>"
-        f"<body><h1>{escape(title)}</h1>{body}</body></html>\n"
+        "margin:15vh auto;max-width:40rem;padding:0 1rem;overflow-wrap:anywhere}dt{font-weight:600}"
+        "dd{margin:0 0 .5rem}@media(prefers-color-scheme:dark){body{background:#181818;color:#ddd}a{color:#8bf}}"
+        f"</style></head><body><h1>{escape(title)}</h1>{body}</body></html>\n"
     ).encode("utf-8", "replace")

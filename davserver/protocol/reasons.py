@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-_OWN = {413: "Content Too Large", 416: "Range Not Satisfiable"}
+# RFC 9110 renamed these; Python says it the new way from 3.13 on.
+_RENAMED = {
+    413: "Content Too Large",
+    414: "URI Too Long",
+    416: "Range Not Satisfiable",
+    422: "Unprocessable Content",
+}
 
 
 def reason(status: int) -> str:
-    return _OWN.get(status) or HTTPStatus(status).phrase
+    """The phrase, the same under every version of Python. ValueError for a number that is no status."""
+    return _RENAMED.get(status) or HTTPStatus(status).phrase

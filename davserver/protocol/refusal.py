@@ -1,56 +1,82 @@
-"""The one place that turns a refusal into an answer."""
+"""The one place that turns a refusal into an answer.
+
+The law of this module: one form for each answer, chosen by what the client says it likes. Content-Length is not
+set here: whoever sends the answer knows it exactly.
+"""
 
 from __future__ import annotations
 
-import json
 from html import escape
 
 from davserver.protocol.errors import Locked, Refused
 from davserver.protocol.headers import accepts
-from davserver.protocol.locked import locked_html, locked_json, locked_xml, page, retry_after
+from davserver.protocol.locked import locked_html, locked_json, locked_xml, page, retry_after, to_json
+from davserver.protocol.locks import Principal
 from davserver.protocol.messages import Response
 from davserver.protocol.paths import DavPath
 from davserver.protocol.reasons import reason
-from davserver.protocol.xml_out import document, error_element
+from davserver.protocol.xml_out import error_body
 
-XML, JSON, HTML = "application/xml", "application/json", "text/html"
+XML, JSON, HTML, TEXT = "application/xml", "application/json", "text/html", "text/plain"
+
+_OFFERS = {XML: XML, "text/xml": XML, JSON: JSON, HTML: HTML}
+_CONTENT_TYPE = {kind: f"{kind}; charset=utf-8" for kind in (XML, HTML, TEXT)} | {JSON: JSON}
+
+# RFC 4918 §16: these elements hold hrefs, all others are empty.
+_WITH_HREFS = frozenset({"lock-token-submitted", "no-conflicting-lock"})
 
 
-def render(refused: Refused, *, accept: str | None, content_type: str | None, now: float, prefix: str) -> Response:
+def render(
+    refused: Refused,
+    *,
+    accept: str | None,
+    content_type: str | None,
+    now: float,
+    prefix: str,
+    principal: Principal | None = None,
+    path: DavPath | None = None,
+) -> Response:
     """The form is chosen by Accept: XML unless the client prefers JSON or HTML. With no Accept, a request whose
     own body is JSON gets JSON. What has no element of RFC 4918 §16 is a sentence of plain text in place of XML.
+
+    `content_type`: of the request; `principal`: who reads the answer (None: somebody who is told everything);
+    `path`: what was asked for.
     """
-    kind = accepts(accept, (XML, JSON, HTML))
+    kind = _OFFERS[accepts(accept, tuple(_OFFERS))]
     if accept is None and (content_type or "").partition(";")[0].strip().lower() == JSON:
         kind = JSON
+    headers = refused.headers
     if isinstance(refused, Locked):
         form = {XML: locked_xml, JSON: locked_json, HTML: locked_html}[kind]
-        body, headers = form(refused, now, prefix), refused.headers
+        body = form(refused, principal, now, prefix)
         seconds = retry_after(refused.locks, now)
         if seconds is not None:
             headers = (*headers, ("Retry-After", str(seconds)))
     else:
-        kind, body = _other(refused, kind, prefix)
-        headers = refused.headers
+        kind, body = _other(refused, kind, prefix, path)
     if kind == HTML:
         headers = (*headers, ("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'"))
-    charset = "" if kind == JSON else "; charset=utf-8"
-    return Response(refused.status, (*headers, ("Content-Type", kind + charset), ("Cache-Control", "no-store")), body)
+    own = (
+        ("Content-Type", _CONTENT_TYPE[kind]),
+        ("X-Content-Type-Options", "nosniff"),
+        ("Cache-Control", "no-store"),
+    )
+    return Response(refused.status, (*headers, *own), body)
 
 
-def _other(refused: Refused, kind: str, prefix: str) -> tuple[str, bytes]:
+def _other(refused: Refused, kind: str, prefix: str, path: DavPath | None) -> tuple[str, bytes]:
     if kind == JSON:
-        fields: dict[str, object] = {"error": reason(refused.status), "message": refused.message}
-        if refused.paths:
-            fields["path"] = refused.paths[0].href(prefix)
-        return JSON, json.dumps(fields).encode()
+        concerned = refused.paths[0] if refused.paths else path
+        return JSON, to_json(
+            {
+                "error": reason(refused.status),
+                "message": refused.message,
+                "path": None if concerned is None else concerned.href(prefix),
+            }
+        )
     if kind == HTML:
         return HTML, page(reason(refused.status), f"<p>{escape(refused.message)}</p>")
     if refused.element is not None:
-        return XML, document(error_element(refused.element, [path.href(prefix) for path in _named(refused)]))
-    return "text/plain", f"{refused.message}\n".encode()
-
-
-def _named(refused: Refused) -> tuple[DavPath, ...]:
-    """RFC 4918 §16: only some elements hold hrefs; the others are empty."""
-    return refused.paths if refused.element in ("lock-token-submitted", "no-conflicting-lock") else ()
+        named = refused.paths if refused.element in _WITH_HREFS else ()
+        return XML, error_body(refused.element, [each.href(prefix) for each in named])
+    return TEXT, f"{refused.message}\n".encode("utf-8", "replace")

@@ -11,8 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from lxml import etree
-
+from davserver.protocol.holder import SOMEBODY, holder_name, is_plain
 from davserver.protocol.locks import Lock, Principal
 from davserver.protocol.properties import DAV, PropName
 from davserver.protocol.reasons import reason
@@ -31,9 +30,13 @@ def is_xml_text(text: str) -> bool:
     return _NOT_XML.search(text) is None
 
 
+_MARKUP = re.compile('[&<>"\t\n\r]')
+_ESCAPED = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\t": "&#9;", "\n": "&#10;", "\r": "&#13;"}
+
+
 def escape(text: str) -> str:
-    """For element content and attribute values."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;")
+    """For element content and for attribute values in double quotes, where a parser makes blanks of line ends."""
+    return _MARKUP.sub(lambda found: _ESCAPED[found[0]], text)
 
 
 def printable(text: str) -> str:
@@ -56,22 +59,27 @@ def empty_element(name: PropName) -> bytes:
 
 def error_element(element: str, hrefs: Iterable[str] = (), detail: bytes = b"") -> bytes:
     """RFC 4918 §16: D:error with a precondition element, the hrefs it names, and details after it."""
-    inner = b"".join(map(href, hrefs))
-    condition = (
-        b"<D:%b>%b</D:%b>" % (element.encode(), inner, element.encode()) if inner else f"<D:{element}/>".encode()
-    )
-    return b"<D:error>%b%b</D:error>" % (condition, detail)
+    return b"<D:error>%b%b</D:error>" % (_condition(element, hrefs), detail)
 
 
-def document(element: bytes) -> bytes:
-    """A `<D:…>` element as a document of its own."""
-    end = min(index for index in (element.find(mark) for mark in (b">", b"/>", b" ")) if index > 0)
-    return DECLARATION + element[:end] + b' xmlns:D="DAV:"' + element[end:]
+def _condition(element: str, hrefs: Iterable[str]) -> bytes:
+    tag, inner = element.encode(), b"".join(map(href, hrefs))
+    return b"<D:%b>%b</D:%b>" % (tag, inner, tag) if inner else b"<D:%b/>" % tag
+
+
+def error_body(element: str, hrefs: Iterable[str] = (), detail: bytes = b"") -> bytes:
+    """`error_element` as a document of its own."""
+    return _document("error", _condition(element, hrefs) + detail)
 
 
 def prop_response(properties: bytes) -> bytes:
     """RFC 4918 §9.10.1: the body of a LOCK answer."""
-    return document(b"<D:prop>%b</D:prop>" % properties)
+    return _document("prop", properties)
+
+
+def _document(name: str, content: bytes) -> bytes:
+    tag = name.encode()
+    return b'%b<D:%b xmlns:D="DAV:">%b</D:%b>' % (DECLARATION, tag, content, tag)
 
 
 def propstat_response(
@@ -87,7 +95,10 @@ def propstat_response(
     parts = [b"<D:response>", href(url)]
     if found or not (missing or other):
         parts.append(_propstat(200, found))
-    parts += [_propstat(status, b"".join(map(empty_element, names)), element) for status, element, names in other]
+    parts += [
+        _propstat(status, b"".join(map(empty_element, names)), element)
+        for status, element, names in sorted(other, key=lambda group: group[0] != 200)
+    ]
     if missing:
         parts.append(_propstat(404, b"".join(map(empty_element, missing))))
     parts.append(b"</D:response>")
@@ -121,24 +132,30 @@ def multistatus(responses: Iterable[bytes]) -> Iterator[bytes]:
     yield b"".join(parts)
 
 
-def lockdiscovery(locks: Iterable[Lock], viewer: Principal, now: float, root: Callable[[Lock], str]) -> bytes:
-    """RFC 4918 §15.8. A token is shown to the principal whose lock it is, and to nobody else (§6.4, §20.7)."""
-    return b"<D:lockdiscovery>%b</D:lockdiscovery>" % b"".join(_activelock(lock, viewer, now, root) for lock in locks)
+def lockdiscovery(
+    locks: Iterable[Lock], viewer: Principal, now: float, root: Callable[[Lock], str], agent: str = ""
+) -> bytes:
+    """RFC 4918 §15.8. A token is shown to the principal whose lock it is, and to nobody else (§6.4, §20.7).
+
+    `root`: a lock's root as an href; `agent`: the viewer's User-Agent.
+    """
+    inner = b"".join(_activelock(lock, viewer, now, root(lock), agent) for lock in locks)
+    return b"<D:lockdiscovery>%b</D:lockdiscovery>" % inner if inner else b"<D:lockdiscovery/>"
 
 
-def _activelock(lock: Lock, viewer: Principal, now: float, root: Callable[[Lock], str]) -> bytes:
-    own = lock.principal == viewer
-    seconds = lock.seconds_left(now)
-    owner = (
-        lock.owner if own and lock.owner is not None else f"<D:owner>{printable(holder_name(lock))}</D:owner>".encode()
-    )
-    token = b"<D:locktoken>%b</D:locktoken>" % href(lock.token) if own else b""
-    return b"<D:activelock>%b%b<D:timeout>%b</D:timeout>%b%b</D:activelock>" % (
+def _activelock(lock: Lock, viewer: Principal, now: float, root: str, agent: str) -> bytes:
+    token = b"<D:locktoken>%b</D:locktoken>" % href(lock.token) if lock.principal == viewer else b""
+    owner = shown_owner(lock, viewer, agent)
+    return b"<D:activelock>%b%b%b%b%b</D:activelock>" % (lock_kind(lock), owner, timeout(lock, now), token, _root(root))
+
+
+def lockinfo(lock: Lock, viewer: Principal | None, now: float, root: str) -> bytes:
+    """What somebody who is stopped by a lock is told of it: never its token."""
+    return b"<D:lockinfo>%b%b%b%b</D:lockinfo>" % (
         lock_kind(lock),
-        owner,
-        b"Infinite" if seconds is None else b"Second-%d" % seconds,
-        token,
-        b"<D:lockroot>%b</D:lockroot>" % href(root(lock)),
+        _owner(holder_name(lock, viewer)),
+        timeout(lock, now),
+        _root(root),
     )
 
 
@@ -150,20 +167,25 @@ def lock_kind(lock: Lock) -> bytes:
     ).encode()
 
 
-# Owners that name a program and no person: LibreOffice sends its own name, Finder a URL of Apple.
-_PROGRAMS = ("LibreOffice - ", "http://ucb.openoffice.org", "http://www.apple.com/webdav_fs")
+def timeout(lock: Lock, now: float) -> bytes:
+    """RFC 4918 §14.29: the seconds that are left, at least 1."""
+    seconds = lock.seconds_left(now)
+    return b"<D:timeout>%b</D:timeout>" % (b"Infinite" if seconds is None else b"Second-%d" % seconds)
 
 
-def holder_name(lock: Lock) -> str:
-    """Who holds the lock, for others: where people log in their display name, else what the client calls its owner."""
-    if not lock.principal.is_anonymous:
-        return lock.principal.display_name or lock.principal.name
-    text = owner_text(lock.owner)
-    return text if text and not text.startswith(_PROGRAMS) else "another user"
+def shown_owner(lock: Lock, viewer: Principal, agent: str = "") -> bytes:
+    """The owner element for `viewer`: verbatim, or nothing, to the principal that gave it; a name to others.
+
+    LibreOffice reads the text directly in the element and nothing else: it would show "Unknown User".
+    """
+    if lock.principal == viewer and ("LibreOffice" not in agent or is_plain(lock.owner)):
+        return lock.owner or b""
+    return _owner(holder_name(lock, viewer))
 
 
-def owner_text(owner: bytes | None) -> str:
-    """The text of an owner element, whatever elements it stands in."""
-    if owner is None:
-        return ""
-    return " ".join("".join(map(str, etree.fromstring(owner).itertext())).split())
+def _owner(name: str | None) -> bytes:
+    return f"<D:owner>{printable(name or SOMEBODY)}</D:owner>".encode()
+
+
+def _root(url: str) -> bytes:
+    return b"<D:lockroot>%b</D:lockroot>" % href(url)
