@@ -61,7 +61,7 @@ def test_wrong_usage_is_2(wrong: tuple[str, ...], tmp_path: Path) -> None:
         (("serve", ".", "--state", "state"), "lie within each other"),
         (("serve", ".", "-c", "missing.yaml"), "missing.yaml cannot be read"),
         (("serve", ".", "--port", "99999"), "command line: port: "),
-        (("serve", "share", "--host", "203.0.113.7", "--anonymous", "ro", "--state", "s"), "Cannot listen on 203.0.113.7"),
+        (("serve", "share", "--host", "203.0.113.7", "--anonymous", "ro", "--state", "s"), "Cannot listen on"),
         (("serve", "share", "--state", "/proc/state"), "/proc/state cannot be used"),
     ],
 )  # fmt: skip

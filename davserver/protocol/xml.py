@@ -1,18 +1,19 @@
 """XML in: request bodies → values. Nothing a stranger writes is expanded, fetched or believed.
 
-The law of this module: no document type at all (so no entities), no network, UTF-8 or UTF-16 only, and limits
-on bytes, depth and attributes. Comments, processing instructions and elements that are not known are passed
-over (RFC 4918 §17). Whatever else is wrong is BadRequest, or ContentTooLarge.
+The law of this module: we decode, libxml2 only parses. Characters come from UTF-8 or UTF-16 and from no other
+encoding, so what is looked for is found; no document type at all (so no entities), no network; limits on depth,
+attributes, namespaces and on what a small body may grow to. Comments, processing instructions and elements that
+are not known are passed over (RFC 4918 §17). Whatever is wrong is BadRequest, or ContentTooLarge.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from xml.etree.ElementTree import ParseError
 
-import defusedxml.ElementTree
 from defusedxml.common import DefusedXmlException
+from defusedxml.ElementTree import DefusedXMLParser, ParseError
 from lxml import etree
 
 from davserver.protocol.errors import BadRequest, ContentTooLarge
@@ -29,17 +30,33 @@ from davserver.protocol.properties import (
     RemoveProperty,
     SetProperty,
 )
+from davserver.protocol.xml_out import escape
 
 MAX_DEPTH = 200
 MAX_ATTRIBUTES = 100
+#: Namespace declarations in scope at one place, and characters of one namespace. Each name carries its
+#: namespace in an answer, and finding it costs the parser one step per declaration.
+MAX_NAMESPACES = 100
+MAX_NAMESPACE = 1024
+#: Bytes that the names, or the properties, of one body may take once each stands by itself. A namespace that is
+#: written once and used by 100,000 names would otherwise fill the memory.
+MAX_GROWN = 4 * 1024 * 1024
 #: Bytes of a lock's owner element: it is a name, not a document.
 OWNER_LIMIT = 8 * 1024
 
 _BLOCK = 64 * 1024
 _LANG = "{http://www.w3.org/XML/1998/namespace}lang"
-_ENCODINGS = frozenset({"UTF-8", "UTF-16", "UTF-16LE", "UTF-16BE", "US-ASCII", "ASCII"})
-# "<!" in the encodings that are accepted: without it there is neither a document type nor a comment.
-_MARKUP_DECLARATIONS = (b"<!", b"<\0!\0", b"\0<\0!")
+
+# XML 1.0 §2.8, [23] XMLDecl.
+_S = r"[ \t\r\n]"
+_DECLARATION = re.compile(
+    rf"""<\?xml{_S}+version{_S}*={_S}*(?:"1\.[0-9]+"|'1\.[0-9]+')"""
+    rf"""(?:{_S}+encoding{_S}*={_S}*(?:"(?P<one>[A-Za-z0-9._-]+)"|'(?P<two>[A-Za-z0-9._-]+)'))?"""
+    rf"""(?:{_S}+standalone{_S}*={_S}*(?:"(?:yes|no)"|'(?:yes|no)'))?{_S}*\?>"""
+)
+_OUR_DECLARATION = b'<?xml version="1.0" encoding="utf-8"?>'
+# What a body may call its encoding. Which of them it is shows in its bytes: .NET writes "utf-16" above UTF-8.
+_ENCODINGS = frozenset({"utf-8", "utf8", "us-ascii", "ascii", "utf-16", "utf-16le", "utf-16be"})
 
 
 def read_body(body: Body, limit: int) -> bytes:
@@ -56,25 +73,64 @@ def read_body(body: Body, limit: int) -> bytes:
 
 
 def parse(data: bytes) -> etree._Element:
-    """Bytes → the root element, without comments and processing instructions."""
+    """Bytes → the root element, without comments and processing instructions. Raises BadRequest."""
+    text = _decode(data)
+    # libxml2 gets UTF-8 below a declaration of ours: a second one, saying otherwise, is not well-formed.
+    document = _OUR_DECLARATION + text.encode()
     try:
-        if any(mark in data for mark in _MARKUP_DECLARATIONS):
-            # expat stops at the first sign of a document type, before libxml2 gets to see it.
-            defusedxml.ElementTree.fromstring(data, forbid_dtd=True)
-        root = etree.fromstring(data, _parser())
+        if "<!" in text:
+            _refuse_document_type(document)
+        root = etree.fromstring(document, _parser())
     except DefusedXmlException as error:
         raise BadRequest("XML with a document type (DTD) is not accepted.") from error
-    except (etree.XMLSyntaxError, ParseError, ValueError, LookupError) as error:
+    except (etree.XMLSyntaxError, ParseError) as error:
         raise BadRequest("The body is not well-formed XML.") from error
-    encoding = root.getroottree().docinfo.encoding
-    if (encoding or "UTF-8").upper() not in _ENCODINGS:
-        raise BadRequest("XML must be encoded in UTF-8 or UTF-16.")
     _check_limits(root)
     return root
 
 
+def _decode(data: bytes) -> str:
+    """The characters of a body, without its XML declaration."""
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        codec = "utf-16"
+    elif data.startswith(b"<\0"):
+        codec = "utf-16-le"  # BitKinex; without a byte order mark
+    elif data.startswith(b"\0<"):
+        codec = "utf-16-be"
+    else:
+        codec = "utf-8-sig"
+    try:
+        text = data.decode(codec)
+    except UnicodeDecodeError as error:
+        raise BadRequest("XML must be encoded in UTF-8 or UTF-16.") from error
+    declaration = _DECLARATION.match(text)
+    if declaration is not None:
+        encoding = declaration["one"] or declaration["two"]
+        if encoding is not None and encoding.lower() not in _ENCODINGS:
+            raise BadRequest("XML must be encoded in UTF-8 or UTF-16.")
+        text = text[declaration.end() :]
+    if "\0" in text:  # also what UTF-32 looks like when it is read as something else
+        raise BadRequest("The body is not well-formed XML.")
+    return text
+
+
+class _Nothing:
+    """A parser target that builds nothing."""
+
+    def close(self) -> None:
+        """Required of a target."""
+
+
+def _refuse_document_type(document: bytes) -> None:
+    """Raises DefusedXmlException at the first sign of a document type, before libxml2 gets to see it."""
+    parser = DefusedXMLParser(target=_Nothing(), encoding="utf-8", forbid_dtd=True)
+    parser.feed(document)
+    parser.close()
+
+
 def _parser() -> etree.XMLParser:
     return etree.XMLParser(
+        encoding="utf-8",
         resolve_entities=False,
         no_network=True,
         load_dtd=False,
@@ -84,17 +140,29 @@ def _parser() -> etree.XMLParser:
         recover=False,
         remove_comments=True,
         remove_pis=True,
+        collect_ids=False,
     )
 
 
 def _check_limits(root: etree._Element) -> None:
-    depth = 0
-    for event, element in etree.iterwalk(root, events=("start", "end")):
-        depth += 1 if event == "start" else -1
-        if depth > MAX_DEPTH:
-            raise BadRequest(f"XML may nest {MAX_DEPTH} elements deep.")
-        if len(element.attrib) > MAX_ATTRIBUTES:
-            raise BadRequest(f"An XML element may have {MAX_ATTRIBUTES} attributes.")
+    depth = namespaces = 0
+    for event, item in etree.iterwalk(root, events=("start", "end", "start-ns", "end-ns")):
+        if event == "start":
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise BadRequest(f"XML may nest {MAX_DEPTH} elements deep.")
+            if len(item.attrib) > MAX_ATTRIBUTES:
+                raise BadRequest(f"An XML element may have {MAX_ATTRIBUTES} attributes.")
+        elif event == "end":
+            depth -= 1
+        elif event == "start-ns":
+            namespaces += 1
+            if namespaces > MAX_NAMESPACES or len(item[1]) > MAX_NAMESPACE:
+                raise BadRequest(
+                    f"XML may have {MAX_NAMESPACES} namespaces in scope, each of at most {MAX_NAMESPACE} characters."
+                )
+        else:
+            namespaces -= 1
 
 
 def parse_propfind(data: bytes) -> AllProp | PropNames | NamedProps:
@@ -102,37 +170,39 @@ def parse_propfind(data: bytes) -> AllProp | PropNames | NamedProps:
     if not data.strip():
         return AllProp()
     root = _root(data, "propfind")
-    included: list[PropName] = []
-    form: AllProp | PropNames | NamedProps | None = None
-    for child in _children(root):
-        match _dav_name(child):
-            case "prop" if form is None:
-                form = NamedProps(tuple(dict.fromkeys(map(_name, _children(child)))))
-            case "propname" if form is None:
-                form = PropNames()
-            case "allprop" if form is None:
-                form = AllProp()
-            case "include":
-                included += map(_name, _children(child))
-    if form is None:
-        raise BadRequest("propfind must hold prop, allprop or propname.")
-    return AllProp(tuple(dict.fromkeys(included))) if isinstance(form, AllProp) else form
+    forms = [child for child in _children(root) if _dav_name(child) in ("prop", "propname", "allprop")]
+    if len(forms) != 1:
+        raise BadRequest("propfind must hold one of prop, allprop and propname.")
+    match _dav_name(forms[0]):
+        case "prop":
+            return NamedProps(_Budget().names(_children(forms[0])))
+        case "propname":
+            return PropNames()
+    return AllProp(_Budget().names(name for include in _named(root, "include") for name in _children(include)))
 
 
 def parse_propertyupdate(data: bytes) -> PropertyUpdate:
     """RFC 4918 §14.19: instructions in document order."""
     update: list[SetProperty | RemoveProperty] = []
+    budget, understood = _Budget(), False
     for instruction in _children(_root(data, "propertyupdate")):
         action = _dav_name(instruction)
         if action not in ("set", "remove"):
             continue
-        for prop in _children(instruction):
-            if _dav_name(prop) == "prop":
-                make = _set if action == "set" else _remove
-                update += map(make, _children(prop))
-    if not update:
-        raise BadRequest("propertyupdate must set or remove a property.")
+        understood = True
+        for prop in _named(instruction, "prop"):
+            update += _changes(prop, budget) if action == "set" else map(RemoveProperty, budget.names(_children(prop)))
+    if not understood:
+        raise BadRequest("propertyupdate must hold set or remove.")
     return tuple(update)
+
+
+def _changes(prop: etree._Element, budget: _Budget) -> Iterator[SetProperty]:
+    scope = prop.nsmap
+    for element in _children(prop):
+        dead = DeadProperty(budget.name(element), _with_language(element, scope))
+        budget.spend(len(dead.xml))
+        yield SetProperty(dead, "".join(map(str, element.itertext())))
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,28 +222,41 @@ def parse_lockinfo(data: bytes) -> LockInfo:
         raise BadRequest("lockscope must be exclusive or shared.")
     if "write" not in types:
         raise BadRequest("locktype must be write.")
-    owners = list(_named(root, "owner"))
-    owner = serialize(owners[0]) if owners else None
+    owner = next((serialize(owner, root.nsmap) for owner in _named(root, "owner")), None)
     if owner is not None and len(owner) > OWNER_LIMIT:
         raise ContentTooLarge(f"The owner of a lock may have at most {OWNER_LIMIT} bytes.")
     return LockInfo(known[0], owner)
 
 
-def serialize(element: etree._Element) -> bytes:
-    """The element, complete in itself: every namespace it needs is declared in it, and nothing follows it."""
-    return etree.tostring(element, encoding="utf-8", xml_declaration=False, with_tail=False)
+def serialize(element: etree._Element, scope: Mapping[str | None, str]) -> bytes:
+    """The element, complete in itself: the namespaces it needs are declared in it, and nothing follows it.
+
+    Needed are those of its names, and those whose prefix its content mentions (RFC 4918 §4.3: XPath and XML
+    Schema use prefixes in values). All that are in scope would be too many: each property would carry them.
+    `scope`: those of its parent, by prefix; handed over since lxml takes long to gather them.
+    """
+    # A document of its own. libxml2 takes along what the names use, and leaves what is declared inside as it is.
+    alone: etree._Element = element.__copy__()  # type: ignore[attr-defined]  # lxml's stubs do not know it
+    data = etree.tostring(alone, encoding="utf-8", xml_declaration=False, with_tail=False)
+    if b":" not in data:
+        return data
+    declared = alone.nsmap
+    mentioned = "".join(
+        f' xmlns:{prefix}="{escape(namespace)}"'
+        for prefix, namespace in scope.items()
+        if prefix is not None and prefix not in declared and f"{prefix}:".encode() in data
+    )
+    local = etree.QName(alone).localname
+    end = len((f"<{alone.prefix}:{local}" if alone.prefix else f"<{local}").encode())
+    return data[:end] + mentioned.encode() + data[end:]
 
 
-def _set(element: etree._Element) -> SetProperty:
-    # RFC 4918 §4.3: the language in scope is a part of the property's value.
+def _with_language(element: etree._Element, scope: Mapping[str | None, str]) -> bytes:
+    """RFC 4918 §4.3: the language in scope is a part of a property's value."""
     language = next((e.get(_LANG) for e in (element, *element.iterancestors()) if e.get(_LANG) is not None), None)
     if language is not None:
         element.set(_LANG, language)
-    return SetProperty(DeadProperty(_name(element), serialize(element)), "".join(map(str, element.itertext())))
-
-
-def _remove(element: etree._Element) -> RemoveProperty:
-    return RemoveProperty(_name(element))
+    return serialize(element, scope)
 
 
 def _root(data: bytes, name: str) -> etree._Element:
@@ -191,12 +274,33 @@ def _named(element: etree._Element, name: str) -> Iterator[etree._Element]:
     return element.iterchildren(tag=f"{{{DAV}}}{name}")
 
 
-def _name(element: etree._Element) -> PropName:
-    qualified = etree.QName(element)
-    return PropName(qualified.namespace or "", qualified.localname)
+class _Budget:
+    """What the names and properties of one body may grow to. Each namespace is kept once, however often it is used."""
+
+    def __init__(self) -> None:
+        self._left = MAX_GROWN
+        self._namespaces: dict[str, str] = {}
+
+    def name(self, element: etree._Element) -> PropName:
+        """The element's name. Raises ContentTooLarge."""
+        qualified = etree.QName(element)
+        namespace, local = qualified.namespace or "", qualified.localname
+        # About as many bytes as the name takes in an answer, where it stands by itself.
+        self.spend(len(namespace) + 2 * len(local) + len('<x: xmlns:x=""></x:>'))
+        return PropName(self._namespaces.setdefault(namespace, namespace), local)
+
+    def names(self, elements: Iterable[etree._Element]) -> tuple[PropName, ...]:
+        """The names of some elements, each once."""
+        return tuple(dict.fromkeys(map(self.name, elements)))
+
+    def spend(self, size: int) -> None:
+        """Raises ContentTooLarge."""
+        self._left -= size
+        if self._left < 0:
+            raise ContentTooLarge("These are too many properties for one request.")
 
 
 def _dav_name(element: etree._Element) -> str | None:
     """The local name of an element of the DAV: namespace, None for any other."""
-    name = _name(element)
-    return name.local if name.namespace == DAV else None
+    qualified = etree.QName(element)
+    return qualified.localname if qualified.namespace == DAV else None
