@@ -29,7 +29,10 @@ def test_the_reference_holds_every_setting_with_its_default() -> None:
 
 
 def test_its_commented_examples_are_valid(tmp_path: Path) -> None:
-    text = REFERENCE.read_text().replace("shares: {}", "shares:").replace("users: {}", "users:")
+    """An example is what is commented out right below a setting; the head of the file is prose."""
+    head, _, settings_text = REFERENCE.read_text().partition("\n\n")
+    assert all(line.startswith("# ") for line in head.splitlines())
+    text = settings_text.replace("shares: {}", "shares:").replace("users: {}", "users:")
     text = re.sub(r"^#( +\S)", r"\1", text, flags=re.MULTILINE)
     text = text.replace("$argon2id$...", QUICK.hash("x"))
     example = tmp_path / "davserver.yaml"

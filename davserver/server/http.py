@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from io import FileIO
 from typing import Any
 
+from cheroot.makefile import MakeFile
 from cheroot.server import HeaderReader, HTTPConnection, HTTPRequest
 from cheroot.wsgi import Gateway_10, Server
 
@@ -36,6 +37,8 @@ LINGER_LIMIT = 64 << 20
 LINGER_SECONDS = 5.0
 #: Seconds without a byte before a connection is given up: Finder pauses 30 s in an upload, phones longer.
 SOCKET_TIMEOUT = 120
+#: Open connections beyond which each is closed after its answer.
+MAX_CONNECTIONS = 900
 
 
 class FileWrapper:
@@ -179,6 +182,14 @@ class DavGateway(Gateway_10):
 class DavConnection(HTTPConnection):
     RequestHandlerClass = DavRequest
 
+    def __init__(self, server: Any, sock: Any, makefile: Any = MakeFile) -> None:
+        super().__init__(server, sock, makefile)
+        server.connections.add(self)
+
+    def close(self) -> None:
+        self.server.connections.discard(self)
+        super().close()
+
 
 class DavServer(Server):
     """cheroot's server with our classes, logging through `logging`."""
@@ -196,8 +207,13 @@ class DavServer(Server):
             shutdown_timeout=drain_seconds,
         )
         self.gateway = DavGateway
-        self.keep_alive_conn_limit = 1000
+        self.connections: set[DavConnection] = set()
         self.max_request_header_size = 32 * 1024
+
+    @property
+    def can_add_keepalive_connection(self) -> bool:
+        """May a connection stay open after its answer? cheroot counts with a lock that all threads queue for."""
+        return self.ready and len(self.connections) < MAX_CONNECTIONS
 
     def error_log(self, msg: str = "", level: int = logging.INFO, traceback: bool = False) -> None:
         _log.log(level, "%s", msg, exc_info=traceback)

@@ -696,4 +696,4 @@ def test_sixty_kilobytes_of_anything_take_no_time(parser: Callable[[str], object
             begin = time.process_time()
             with suppress(Refused):
                 parser(value)
-            assert time.process_time() - begin < 0.8, (start, piece)
+            assert time.process_time() - begin < 4, (start, piece)

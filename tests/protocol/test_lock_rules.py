@@ -272,7 +272,7 @@ def test_ten_thousand_locked_members_are_no_burden() -> None:
     locks = [make(str(number), f"/t/{number % 97}/{number}") for number in range(10_000)]
     begin = time.process_time()
     assert len(stopping(Claim(trees=(at("/t"),)), locks)) == 10_000
-    assert time.process_time() - begin < 2
+    assert time.process_time() - begin < 4
 
 
 # --- the same, against oracles over a small world

@@ -627,7 +627,7 @@ def test_a_heavy_body_is_decided_quickly(kind: str) -> None:
     for parse in PARSERS:
         with pytest.raises(Refused):
             parse(HEAVY[kind].encode())
-    assert time.thread_time() - began < 3
+    assert time.thread_time() - began < 8
 
 
 AMPLIFIED = {
@@ -651,14 +651,21 @@ def test_a_small_body_does_not_grow_large(kind: str) -> None:
     began = time.thread_time()
     with pytest.raises(ContentTooLarge):
         parse(body)
-    assert time.thread_time() - began < 3
+    assert time.thread_time() - began < 8
 
 
 @pytest.mark.parametrize("inner", ["<x/>" * 30_000, "<x>a: </x>" * 25_000, "</D:prop><D:prop><x>n1:</x>" * 12_000])
 def test_namespaces_in_scope_cost_little(inner: str) -> None:
-    began = time.thread_time()
-    assert xml.parse_propertyupdate(patch(inner, declared(xml.MAX_NAMESPACES - 1)))
-    assert time.thread_time() - began < 5
+    """A hundred declarations in scope do not cost each property a hundred steps of ours."""
+
+    def seconds(namespaces: int) -> float:
+        body = patch(inner, declared(namespaces))
+        began = time.thread_time()
+        assert xml.parse_propertyupdate(body)
+        return time.thread_time() - began
+
+    few = min(seconds(2) for _ in range(2))
+    assert min(seconds(xml.MAX_NAMESPACES - 1) for _ in range(2)) < 10 * few
 
 
 @given(st.binary(max_size=200))
