@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not sys.platform.startswith("linux"):
         print("davserver runs on Linux; on other systems run it in a container.", file=sys.stderr)
         return 1
-    parser = _parser()
+    parser = command_line()
     arguments = parser.parse_args(argv)
     command: Callable[[argparse.Namespace], int] | None = getattr(arguments, "command", None)
     if command is None:
@@ -41,7 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_line() -> argparse.ArgumentParser:
+    """Every command with its options."""
     parser = argparse.ArgumentParser(prog="davserver")
     _describe(parser, "davserver serve ~/share", "A WebDAV file server whose locks never lie.")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
