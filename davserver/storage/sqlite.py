@@ -14,53 +14,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from davserver.protocol.errors import InsufficientStorage, Refused, Unavailable
+from davserver.storage.schema import MIGRATIONS
 from davserver.storage.state import StateError
 
 #: Seconds that a writer waits for another before it gives up with 503.
 BUSY_SECONDS = 5.0
-
-_VERSION = 1
-# Paths are `DavPath.key`. Below "/a" is the range '/a/' <= path < '/a0', since "0" follows "/": no pattern
-# matching, so that "%" and "_" in names mean nothing.
-_SCHEMA = """
-CREATE TABLE locks (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    token TEXT NOT NULL UNIQUE,
-    root TEXT NOT NULL,
-    parent TEXT,
-    collection INTEGER NOT NULL,
-    depth TEXT NOT NULL,
-    scope TEXT NOT NULL,
-    kind TEXT NOT NULL,
-    principal TEXT NOT NULL,
-    display_name TEXT NOT NULL,
-    owner BLOB,
-    created REAL NOT NULL,
-    refreshed REAL NOT NULL,
-    expires REAL,
-    client_address TEXT NOT NULL,
-    client_agent TEXT NOT NULL,
-    reason TEXT,
-    transaction_id TEXT,
-    blocks_reads INTEGER NOT NULL
-) STRICT;
-CREATE INDEX locks_root ON locks (root);
-CREATE INDEX locks_parent ON locks (parent);
-CREATE TABLE properties (
-    path TEXT NOT NULL,
-    namespace TEXT NOT NULL,
-    local TEXT NOT NULL,
-    parent TEXT,
-    xml BLOB NOT NULL,
-    PRIMARY KEY (path, namespace, local)
-) STRICT, WITHOUT ROWID;
-CREATE INDEX properties_parent ON properties (parent);
-CREATE TABLE clock (
-    id INTEGER PRIMARY KEY CHECK (id = 1),
-    latest REAL NOT NULL
-) STRICT;
-INSERT INTO clock VALUES (1, 0);
-"""
 
 
 class SqliteState:
@@ -121,15 +79,15 @@ class SqliteState:
         connection.execute("BEGIN IMMEDIATE")
         try:
             ((version,),) = connection.execute("PRAGMA user_version").fetchall()
-            if version > _VERSION:
+            if version > len(MIGRATIONS):
                 raise StateError(
                     f"The state database {self._path} was written by a newer davserver (version {version}, this one "
-                    f"knows {_VERSION}). Start that one, or choose another state folder."
+                    f"knows {len(MIGRATIONS)}). Start that one, or choose another state folder."
                 )
-            if version == 0:
-                for statement in _SCHEMA.split(";"):
+            for migration in MIGRATIONS[version:]:
+                for statement in migration:
                     connection.execute(statement)
-                connection.execute(f"PRAGMA user_version={_VERSION}")
+            connection.execute(f"PRAGMA user_version={len(MIGRATIONS)}")
             connection.execute("COMMIT")
         finally:
             if connection.in_transaction:
