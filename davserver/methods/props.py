@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from davserver.methods.guard import Guard
 from davserver.methods.listing import Listing
 from davserver.protocol import properties, xml, xml_out
-from davserver.protocol.errors import Forbidden
+from davserver.protocol.errors import Forbidden, NotFound
 from davserver.protocol.headers import parse_depth
 from davserver.protocol.locks import Claim, Depth
 from davserver.protocol.messages import Request, Response
-from davserver.protocol.paths import DavPath
+from davserver.protocol.paths import DavPath, quote_name
 from davserver.protocol.properties import PropName
+from davserver.storage.node import Node
 from davserver.storage.share import Shares
 
 HEADERS = (("Content-Type", "application/xml; charset=utf-8"), ("Cache-Control", "no-store"))
@@ -32,20 +33,33 @@ def propfind(request: Request, shares: Shares) -> Response:
     guard.fresh()
     if depth is Depth.INFINITY and node.is_collection and not share.propfind_infinity:
         raise Forbidden("List one level at a time (Depth: 1).", element="propfind-finite-depth")
-    listing = Listing(request, shares, wanted, depth)
-    return Response(207, HEADERS, xml_out.multistatus(_responses(listing, DavPath(request.path.segments), depth)))
+    listing = Listing(request, shares, wanted, depth, minimal=False)
+    top = DavPath(request.path.segments)
+    href = request.path.href(request.prefix, collection=node.is_collection)
+    members = listing.members(top, href) if depth is not Depth.ZERO and node.is_collection else iter(())
+    return Response(207, HEADERS, xml_out.multistatus(_responses(listing, top, href, members, depth)))
 
 
-def _responses(listing: Listing, top: DavPath, depth: Depth) -> Iterator[bytes]:
+Members = Iterator[tuple[str, Node, bytes]]
+
+
+def _responses(listing: Listing, top: DavPath, href: str, members: Members, depth: Depth) -> Iterator[bytes]:
     """The resource itself first, then what is below it."""
-    todo = [top]
-    yield from listing.itself(top)
-    while todo and depth is not Depth.ZERO:
-        collection = todo.pop()
-        for resource, response in listing.members(collection):
+    yield from listing.itself(top, href)
+    todo = []
+    collection, base = top, href
+    while True:
+        for name, node, response in members:
             yield response
-            if depth is Depth.INFINITY and resource.node.is_collection:
-                todo.append(resource.path)
+            if depth is Depth.INFINITY and node.is_collection:
+                todo.append((collection.child(name), base + quote_name(name) + "/"))
+        if not todo:
+            return
+        collection, base = todo.pop()
+        try:
+            members = listing.members(collection, base)
+        except (NotFound, Forbidden):
+            members = iter(())  # gone meanwhile, or not ours to read: it has been named, its members cannot be
 
 
 def proppatch(request: Request, shares: Shares) -> Response:

@@ -243,11 +243,30 @@ def parse_http_date(value: str) -> int | None:
 @lru_cache(maxsize=4096)
 def format_http_date(seconds: float) -> str:
     """IMF-fixdate, in English whatever the locale. Times outside of the years 1 to 9999 become the nearest within."""
-    moment = _EPOCH + timedelta(seconds=min(max(seconds, _EARLIEST), _LATEST) // 1)
+    day, second = divmod(min(max(seconds, _EARLIEST), _LATEST) // 1, 86400)
+    return f"{_days(day)[0]} {_clock(second)} GMT"
+
+
+@lru_cache(maxsize=4096)
+def format_iso_date(seconds: int) -> str:
+    """RFC 3339 in UTC, which DAV:creationdate is written in (RFC 4918 §15.1); the same bounds."""
+    day, second = divmod(min(max(seconds, _EARLIEST), _LATEST), 86400)
+    return f"{_days(day)[1]}T{_clock(second)}Z"
+
+
+@lru_cache(maxsize=1024)
+def _days(day: float) -> tuple[str, str]:
+    """A day since the epoch, as HTTP and as ISO 8601 write it. A listing has many times, and few days."""
+    date = _EPOCH + timedelta(days=day)
     return (
-        f"{_DAYS[moment.weekday()]}, {moment.day:02} {_MONTHS[moment.month - 1]} {moment.year:04} "
-        f"{moment.hour:02}:{moment.minute:02}:{moment.second:02} GMT"
+        f"{_DAYS[date.weekday()]}, {date.day:02} {_MONTHS[date.month - 1]} {date.year:04}",
+        f"{date.year:04}-{date.month:02}-{date.day:02}",
     )
+
+
+def _clock(second: float) -> str:
+    minute, second = divmod(int(second), 60)
+    return f"{minute // 60:02}:{minute % 60:02}:{second:02}"
 
 
 # --- Range, RFC 9110 §14.1.1, §14.2: bytes-unit "=" 1#( first "-" [ last ] | "-" suffix ).

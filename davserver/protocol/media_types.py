@@ -7,6 +7,7 @@ and does not depend on what the machine happens to have in /etc/mime.types.
 from __future__ import annotations
 
 import mimetypes
+from functools import lru_cache
 
 _OOXML = "application/vnd.openxmlformats-officedocument."
 _ODF = "application/vnd.oasis.opendocument."
@@ -49,10 +50,13 @@ _SCRIPTABLE = frozenset({"text/html", "application/xhtml+xml", "image/svg+xml", 
 
 def media_type(name: str) -> str:
     """File name → media type, without parameters: the bytes are served as they are, their charset is theirs."""
-    stem, dot, suffix = name.rpartition(".")
-    if not dot or not stem:
-        return _DEFAULT
-    suffix = dot + suffix.lower()
+    stem, _, suffix = name.rpartition(".")
+    return _of_suffix(suffix) if stem else _DEFAULT
+
+
+@lru_cache(maxsize=1024)
+def _of_suffix(suffix: str) -> str:
+    suffix = "." + suffix.lower()
     if suffix in _TABLE.encodings_map:
         # a.tar.gz is a gzip file, not a tar file that the transfer happens to have compressed.
         return {"gzip": "application/gzip"}.get(_TABLE.encodings_map[suffix], _DEFAULT)

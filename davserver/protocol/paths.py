@@ -17,21 +17,24 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import unquote_to_bytes
 
 from davserver.protocol.errors import BadRequest
 
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
-# What stays as it is in an href, beside unreserved characters. LibreOffice saves under its own spelling
-# of a URL and loses its lock when hrefs escape any of these; "&" is escaped since Finder and
-# LibreOffice both misread it as text, ";" since LibreOffice escapes it too.
-_HREF_SAFE = "!$'()*+,=:@"
+# What stays as it is in an href, beside letters and digits. LibreOffice saves under its own spelling of a URL and
+# loses its lock when hrefs escape any of these; "&" is escaped since Finder and LibreOffice both misread it as
+# text, ";" since LibreOffice escapes it too.
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9._~!$'()*+,=:@-]*").fullmatch
+_QUOTED = [chr(byte) if byte < 128 and _PLAIN_NAME(chr(byte)) else f"%{byte:02X}" for byte in range(256)]
 
 
 def quote_name(name: str) -> str:
     """One path segment as it stands in an href: ASCII, upper-case hex."""
-    return quote(name, safe=_HREF_SAFE)
+    if _PLAIN_NAME(name):
+        return name
+    return "".join([_QUOTED[byte] for byte in name.encode()])
 
 
 @dataclass(frozen=True, slots=True, order=True)

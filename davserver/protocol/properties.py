@@ -73,14 +73,17 @@ class NamedProps:
 
 @dataclass(frozen=True, slots=True)
 class LiveProperty:
-    """One row. `sets_mtime`: PROPPATCH may set it, to an HTTP date that becomes the file's time of change."""
+    """One row. `sets_mtime`: PROPPATCH may set it, to an HTTP date that becomes the file's time of change.
+    `kept`: PROPPATCH may set it, and what was set takes the place of what the server would say."""
 
     in_allprop: bool = True
     sets_mtime: bool = False
+    kept: bool = False
 
 
 #: RFC 4918 §15 and RFC 4331 (quota: shown only when named, §3 and §4 there). In the order of an answer;
 #: lockdiscovery is last since LibreOffice takes the last href of a response for the resource's own.
+#: displayname SHOULD NOT be protected (§15.2); where nobody set it, it is the name, since GNOME Files shows it.
 LIVE: Mapping[PropName, LiveProperty] = {
     PropName(DAV, "resourcetype"): LiveProperty(),
     PropName(DAV, "creationdate"): LiveProperty(),
@@ -88,7 +91,7 @@ LIVE: Mapping[PropName, LiveProperty] = {
     PropName(DAV, "getcontentlength"): LiveProperty(),
     PropName(DAV, "getcontenttype"): LiveProperty(),
     PropName(DAV, "getetag"): LiveProperty(),
-    PropName(DAV, "displayname"): LiveProperty(),
+    PropName(DAV, "displayname"): LiveProperty(kept=True),
     PropName(DAV, "quota-available-bytes"): LiveProperty(in_allprop=False),
     PropName(DAV, "quota-used-bytes"): LiveProperty(in_allprop=False),
     PropName(DAV, "supportedlock"): LiveProperty(),
@@ -144,7 +147,8 @@ def plan(update: PropertyUpdate) -> Plan:
 
 
 def _is_kept(change: SetProperty | RemoveProperty) -> bool:
-    return isinstance(change, RemoveProperty) or (change.name not in LIVE and change.name != _LASTMODIFIED)
+    row = LIVE.get(change.name)
+    return isinstance(change, RemoveProperty) or (change.name != _LASTMODIFIED if row is None else row.kept)
 
 
 def _sets_mtime(name: PropName) -> bool:
@@ -162,7 +166,7 @@ def _moment(change: SetProperty) -> int | None:
 def _refusal(instruction: SetProperty | RemoveProperty) -> Outcome | None:
     name = instruction.name
     row = LIVE.get(name)
-    if row is not None and not (row.sets_mtime and isinstance(instruction, SetProperty)):
+    if row is not None and not row.kept and not (row.sets_mtime and isinstance(instruction, SetProperty)):
         return Outcome(name, 403, "cannot-modify-protected-property")  # RFC 4918 §16
     if isinstance(instruction, RemoveProperty):
         return None  # §14.23: removing what is not there is no error

@@ -30,6 +30,7 @@ def is_xml_text(text: str) -> bool:
     return _NOT_XML.search(text) is None
 
 
+_UNUSUAL = re.compile('[&<>"\x00-\x1f\ud800-\udfff\ufffe\uffff]')
 _MARKUP = re.compile('[&<>"\t\n\r]')
 _ESCAPED = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\t": "&#9;", "\n": "&#10;", "\r": "&#13;"}
 
@@ -37,6 +38,13 @@ _ESCAPED = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\t": "&#9;",
 def escape(text: str) -> str:
     """For element content and for attribute values in double quotes, where a parser makes blanks of line ends."""
     return _MARKUP.sub(lambda found: _ESCAPED[found[0]], text)
+
+
+def escaped(text: str) -> str | None:
+    """`escape`, or None for what XML cannot carry. Quick for the usual name, which needs neither."""
+    if _UNUSUAL.search(text) is None:
+        return text
+    return escape(text) if is_xml_text(text) else None
 
 
 def printable(text: str) -> str:

@@ -6,13 +6,37 @@ database, and a move changes the leading prefix of a key and nothing else of it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
 from davserver.protocol.paths import DavPath
-from davserver.protocol.properties import DeadProperty, PropertyUpdate, PropName, SetProperty
+from davserver.protocol.properties import PropertyUpdate, PropName, SetProperty
 from davserver.storage.hold import Hold
 from davserver.storage.lock_manager import below
 from davserver.storage.state import State
 
-Dead = dict[PropName, DeadProperty]
+#: Dead properties of one resource: name → its whole element.
+Dead = Mapping[PropName, bytes]
+
+#: Properties of the members of one collection that are held in memory at once.
+_AT_ONCE = 10_000
+
+
+class DeadOfMembers:
+    """The dead properties of a collection's members, for a listing that goes through them block by block."""
+
+    def __init__(self, state: State, collection: DavPath) -> None:
+        self._state = state
+        self._collection = collection
+        rows = state.query(f"{_SELECT} WHERE parent = ? LIMIT {_AT_ONCE + 1}", (collection.key,))
+        self._all = _by_member(rows) if len(rows) <= _AT_ONCE else None
+
+    def of(self, names: Sequence[str]) -> Mapping[str, Dead]:
+        """By the member's name; who has none is left out."""
+        if self._all is not None:
+            return self._all
+        keys = [self._collection.child(name).key for name in names]
+        return _by_member(self._state.query(f"{_SELECT} WHERE path IN ({','.join('?' * len(keys))})", keys))
 
 
 class PropertyStore:
@@ -22,19 +46,12 @@ class PropertyStore:
         self._state = state
 
     def of(self, path: DavPath) -> Dead:
-        """Those of one resource, by name."""
+        """Those of one resource."""
         rows = self._state.query("SELECT namespace, local, xml FROM properties WHERE path = ?", (path.key,))
-        return {name: DeadProperty(name, xml) for name, xml in ((PropName(ns, local), xml) for ns, local, xml in rows)}
+        return {PropName(namespace, local): xml for namespace, local, xml in rows}
 
-    def of_members(self, collection: DavPath) -> dict[str, Dead]:
-        """Those of every member of a collection, by the member's name; one query."""
-        found: dict[str, Dead] = {}
-        for path, namespace, local, xml in self._state.query(
-            "SELECT path, namespace, local, xml FROM properties WHERE parent = ?", (collection.key,)
-        ):
-            name = PropName(namespace, local)
-            found.setdefault(path.rpartition("/")[2], {})[name] = DeadProperty(name, xml)
-        return found
+    def of_members(self, collection: DavPath) -> DeadOfMembers:
+        return DeadOfMembers(self._state, collection)
 
     def patch(self, hold: Hold, path: DavPath, changes: PropertyUpdate) -> None:
         """Set and remove, in order; all or nothing."""
@@ -93,6 +110,20 @@ class PropertyStore:
                 "SELECT 1 FROM properties WHERE path = ? OR (path >= ? AND path < ?) LIMIT 1", (path.key, low, high)
             )
         )
+
+
+_SELECT = "SELECT path, namespace, local, xml FROM properties"
+
+
+def _by_member(rows: Iterable[tuple[Any, ...]]) -> dict[str, dict[PropName, bytes]]:
+    found: dict[str, dict[PropName, bytes]] = {}
+    named: dict[tuple[str, str], PropName] = {}
+    for path, namespace, local, xml in rows:
+        name = named.get((namespace, local))
+        if name is None:
+            name = named[namespace, local] = PropName(namespace, local)
+        found.setdefault(path.rpartition("/")[2], {})[name] = xml
+    return found
 
 
 def _parent(path: DavPath) -> str | None:

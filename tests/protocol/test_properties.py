@@ -64,13 +64,21 @@ def test_nothing_to_do_is_done() -> None:
     assert plan(()).ok
 
 
-@pytest.mark.parametrize("name", LIVE)
+@pytest.mark.parametrize("name", [name for name, row in LIVE.items() if not row.kept])
 def test_what_the_server_computes_is_protected(name: PropName) -> None:
     """RFC 4918 §9.2.1, §16."""
     refused = (Outcome(name, 403, PROTECTED),)
     assert plan((RemoveProperty(name),)).outcomes == refused
     if not LIVE[name].sets_mtime:
         assert plan((put(name),)).outcomes == refused
+
+
+def test_a_display_name_is_kept_and_can_be_taken_back() -> None:
+    """RFC 4918 §15.2: it SHOULD NOT be protected."""
+    displayname = PropName(DAV, "displayname")
+    for change in (put(displayname, "My file"), RemoveProperty(displayname)):
+        assert plan((change,)).changes == (change,)
+    assert [name for name, row in LIVE.items() if row.kept] == [displayname]
 
 
 @pytest.mark.parametrize(
@@ -170,7 +178,7 @@ def test_all_or_nothing(update: PropertyUpdate) -> None:
     alone = {change.name: plan((change,)).outcomes[0].status for change in reversed(update)}
     if decided.ok:
         assert statuses <= {200}
-        assert not {change.name for change in decided.changes} & set(LIVE)
+        assert all(LIVE[change.name].kept for change in decided.changes if change.name in LIVE)
         assert set(alone.values()) <= {200}
     else:
         assert statuses - {424} <= {403, 409, 507}

@@ -1,0 +1,90 @@
+"""The live properties as they are told: for each a form, and what fills it in.
+
+The law of this module: one row for each property of `protocol.properties.LIVE`. A form is the whole element,
+with one "%s" where it has a content that differs; a listing joins the forms it needs to one template and fills
+that in, once a member.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from davserver.protocol.headers import format_http_date, format_iso_date
+from davserver.protocol.locks import Lock
+from davserver.protocol.media_types import media_type
+from davserver.protocol.properties import DAV, PropName
+from davserver.protocol.xml_out import escaped
+from davserver.storage.node import Node
+
+
+class Entry(NamedTuple):
+    """One resource in an answer. `locks` are those that cover it, `dead` its dead properties as XML."""
+
+    href: str
+    name: str
+    node: Node
+    locks: list[Lock]
+    dead: Mapping[PropName, bytes]
+
+
+class Undefined(Exception):
+    """The property is not defined for this one resource, though it is for others of its kind."""
+
+
+class Form(NamedTuple):
+    """None: no such property on a file, or on a collection."""
+
+    file: str | None
+    collection: str | None
+    #: What stands for "%s"; None where there is none. May raise Undefined.
+    fill: Callable[[Entry], object] | None = None
+
+
+def _displayname(entry: Entry) -> str:
+    text = escaped(entry.name)
+    if not text:
+        raise Undefined  # the root has no name, and a control character no place in XML
+    return text
+
+
+def _both(name: str, fill: Callable[[Entry], object]) -> Form:
+    text = f"<D:{name}>%s</D:{name}>"
+    return Form(text, text, fill)
+
+
+def _file_only(name: str, fill: Callable[[Entry], object]) -> Form:
+    return Form(f"<D:{name}>%s</D:{name}>", None, fill)
+
+
+def quota_form(name: str, fill: Callable[[Entry], object]) -> Form:
+    """RFC 4331: of collections."""
+    return Form(None, f"<D:{name}>%s</D:{name}>", fill)
+
+
+RESOURCETYPE = PropName(DAV, "resourcetype")
+DISPLAYNAME = PropName(DAV, "displayname")
+SUPPORTEDLOCK = PropName(DAV, "supportedlock")
+LOCKDISCOVERY = PropName(DAV, "lockdiscovery")
+QUOTA_AVAILABLE = PropName(DAV, "quota-available-bytes")
+QUOTA_USED = PropName(DAV, "quota-used-bytes")
+
+#: What depends on the file alone. The others depend on who asks, and where.
+FORMS: Mapping[PropName, Form] = {
+    RESOURCETYPE: Form("<D:resourcetype/>", "<D:resourcetype><D:collection/></D:resourcetype>"),
+    PropName(DAV, "creationdate"): _both("creationdate", lambda entry: format_iso_date(entry.node.created)),
+    PropName(DAV, "getlastmodified"): _both("getlastmodified", lambda e: format_http_date(e.node.last_modified)),
+    PropName(DAV, "getcontentlength"): _file_only("getcontentlength", lambda entry: entry.node.size),
+    PropName(DAV, "getcontenttype"): _file_only("getcontenttype", lambda entry: media_type(entry.name)),
+    PropName(DAV, "getetag"): _file_only("getetag", lambda entry: f'"{entry.node.tag}"'),
+    DISPLAYNAME: _both("displayname", _displayname),
+}
+
+_ENTRY = "<D:lockentry><D:lockscope><D:%s/></D:lockscope><D:locktype><D:write/></D:locktype></D:lockentry>"
+_LOCKABLE = f"<D:supportedlock>{_ENTRY % 'exclusive'}{_ENTRY % 'shared'}</D:supportedlock>"
+
+
+def supportedlock_form(*, lockable: bool) -> Form:
+    """Where locking would be refused LibreOffice must not be told that it could: it shows an error box."""
+    text = _LOCKABLE if lockable else "<D:supportedlock/>"
+    return Form(text, text)
