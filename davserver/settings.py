@@ -61,6 +61,24 @@ class ShareSettings(_Section):
     #: Folder that is served. `~` is the home of whoever runs the server.
     directory: str = Field(min_length=1)
     read_only: bool = False
+    #: Follow symbolic links, as far as they stay within the share. Otherwise they are not there.
+    follow_symlinks: bool = False
+    #: Names of files and folders, with * and ?, that are not there for anybody: not listed, not read, not made.
+    hide: tuple[str, ...] = ()
+    #: A name that is not there is looked for in another case too, which costs a look through its folder.
+    case_insensitive: bool = False
+    #: Largest file, in bytes.
+    max_file_size: Bytes | None = None
+    #: Bytes that all files of the share may take together.
+    quota: Bytes | None = None
+
+    @field_validator("hide")
+    @classmethod
+    def _names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in value:
+            if not pattern or "/" in pattern or pattern in ("*", ".", ".."):
+                raise ValueError(f"{pattern!r} cannot be hidden: write a name or a pattern like *.tmp, without a slash")
+        return value
 
     @field_validator("directory")
     @classmethod
@@ -106,6 +124,12 @@ class LimitSettings(_Section):
     xml_body: Bytes = 2**20
     #: Answer PROPFIND with Depth: infinity; one request may then list everything.
     propfind_infinity: bool = False
+    #: Resources that it then lists at most.
+    propfind_resources: int = Field(default=100_000, ge=1)
+    #: Largest dead property: its whole element, names and markup included.
+    property: Bytes = 68 * 2**10
+    #: Largest sum of the dead properties of one resource.
+    properties: Bytes = 2**20
 
 
 class LogSettings(_Section):

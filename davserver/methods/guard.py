@@ -18,12 +18,13 @@ from functools import partial
 
 from davserver.protocol import conditions
 from davserver.protocol.conditions import UNMAPPED, ResourceState
-from davserver.protocol.errors import Conflict, Forbidden, NotFound
+from davserver.protocol.errors import Conflict, Forbidden, NotFound, Unavailable
 from davserver.protocol.locks import Claim
 from davserver.protocol.messages import Action, Request
 from davserver.protocol.paths import DavPath
 from davserver.storage.lock_manager import LockHold
 from davserver.storage.node import Node
+from davserver.storage.recovery import recover
 from davserver.storage.share import Share, Shares
 
 
@@ -61,12 +62,30 @@ class Guard:
         conditions.check_http(self.preconditions, request.method, request.path, self._state_of)
 
     @contextmanager
-    def enter(self, *reserve: DavPath) -> Iterator[Passage]:
-        """Reserve paths until the block ends: nobody else changes them, what is below them, or their locks."""
-        with self.share.locks.hold(
-            reserve, principal=self.request.principal, tokens=self.tokens, now=self.request.now
-        ) as hold:
-            yield Passage(self, hold)
+    def enter(self, *reserve: DavPath, respelt: bool = False) -> Iterator[Passage]:
+        """Reserve paths until the block ends: nobody else changes them, what is below them, or their locks.
+
+        What a process that died has left half done about them is ended first. `respelt`: the last path is to become
+        the spelling of the first. Raises Unavailable.
+        """
+        shares = self.shares
+        spelt = dict.fromkeys((*reserve, *(shares.of(path).tree.reserved_as(path) for path in reserve)))
+        while True:
+            with self.share.locks.hold(
+                spelt, principal=self.request.principal, tokens=self.tokens, now=self.request.now
+            ) as hold:
+                unsettled = shares.journal.about(reserve)
+                if not unsettled:
+                    self._require_spelling(reserve[:1] if respelt else reserve)
+                    yield Passage(self, hold)
+                    return
+            recover(shares, unsettled)
+
+    def _require_spelling(self, reserve: tuple[DavPath, ...]) -> None:
+        """Paths were located before they were reserved. Raises Unavailable when one is spelt otherwise now."""
+        for path in reserve:
+            if self.shares.locate(path, link=True) != path:
+                raise Unavailable("Somebody has just changed the spelling of this name; try again.", retry_after=1)
 
     def _state_of(self, path: DavPath) -> ResourceState:
         try:

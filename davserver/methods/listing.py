@@ -74,10 +74,15 @@ class Listing:
             while block := list(islice(members, BLOCK)):
                 of_block = dead.of([name for name, _ in block])
                 for name, node in block:
-                    if name not in mounted:
-                        href = base + quote_name(name) + ("/" if node.is_collection else "")
+                    if name in mounted:
+                        continue
+                    href = base + quote_name(name) + ("/" if node.is_collection else "")
+                    if node.is_link:
+                        entry = self._linked(share, collection.child(name), href, node)
+                    else:
                         locks = inherited + rooted[name] if name in rooted else inherited
-                        yield name, node, response(Entry(href, name, node, locks, of_block.get(name, _NONE)))
+                        entry = Entry(href, name, node, locks, of_block.get(name, _NONE))
+                    yield name, node, response(entry)
             for name, mount in mounted.items():
                 node_there = mount.tree.stat(mount.at)
                 if node_there is not None:
@@ -85,6 +90,11 @@ class Listing:
                         yield name, node_there, answer
 
         return answers()
+
+    def _linked(self, share: Share, path: DavPath, href: str, node: Node) -> Entry:
+        """Locks and properties are those of what the link leads to."""
+        true = share.tree.locate(path)
+        return Entry(href, path.name, node, share.locks.covering(true, self._request.now), share.properties.of(true))
 
     def _plan(self, share: Share, path: DavPath, level: int) -> Plan:
         """For the resource at `path`, or the members of the collection there; `level`: names in their paths."""

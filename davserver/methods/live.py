@@ -13,7 +13,7 @@ from typing import NamedTuple
 from davserver.protocol.headers import format_http_date, format_iso_date
 from davserver.protocol.locks import Lock
 from davserver.protocol.media_types import media_type
-from davserver.protocol.properties import DAV, PropName
+from davserver.protocol.properties import DAV, RESOURCETYPE, PropName
 from davserver.protocol.xml_out import escaped
 from davserver.storage.node import Node
 
@@ -62,7 +62,6 @@ def quota_form(name: str, fill: Callable[[Entry], object]) -> Form:
     return Form(None, f"<D:{name}>%s</D:{name}>", fill)
 
 
-RESOURCETYPE = PropName(DAV, "resourcetype")
 DISPLAYNAME = PropName(DAV, "displayname")
 SUPPORTEDLOCK = PropName(DAV, "supportedlock")
 LOCKDISCOVERY = PropName(DAV, "lockdiscovery")
@@ -72,7 +71,8 @@ QUOTA_USED = PropName(DAV, "quota-used-bytes")
 #: What depends on the file alone. The others depend on who asks, and where.
 FORMS: Mapping[PropName, Form] = {
     RESOURCETYPE: Form("<D:resourcetype/>", "<D:resourcetype><D:collection/></D:resourcetype>"),
-    PropName(DAV, "creationdate"): _both("creationdate", lambda entry: format_iso_date(entry.node.created)),
+    # No creation time survives that every write makes a new file: the time of change is the earliest that is known.
+    PropName(DAV, "creationdate"): _both("creationdate", lambda entry: format_iso_date(entry.node.last_modified)),
     PropName(DAV, "getlastmodified"): _both("getlastmodified", lambda e: format_http_date(e.node.last_modified)),
     PropName(DAV, "getcontentlength"): _file_only("getcontentlength", lambda entry: entry.node.size),
     PropName(DAV, "getcontenttype"): _file_only("getcontenttype", lambda entry: media_type(entry.name)),

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 from davserver.methods.guard import Guard, Passage, require_parent, writing
 from davserver.protocol import xml, xml_out
-from davserver.protocol.errors import BadRequest, Conflict, LockConflict, Locked, PreconditionFailed, Refused
+from davserver.protocol.errors import BadRequest, Conflict, LockConflict, Locked, PreconditionFailed
 from davserver.protocol.headers import accepts, parse_depth, parse_lock_token, parse_timeout
 from davserver.protocol.locks import Claim, Depth, Lock, LockRequest, covers
 from davserver.protocol.messages import Request, Response
 from davserver.protocol.paths import DavPath
+from davserver.storage import changes
 from davserver.storage.node import AlreadyThere, Node
 from davserver.storage.share import Shares
 
@@ -23,7 +24,7 @@ def lock(request: Request, shares: Shares) -> Response:
     if depth is Depth.ONE:
         raise BadRequest("LOCK takes Depth: 0 or infinity.")  # RFC 4918 §9.10.3
     guard = Guard(request, shares)
-    data = xml.read_body(request.body, guard.share.xml_limit)
+    data = xml.read_body(request.body, guard.share.limits.xml)
     wishes = parse_timeout(request.headers.get("Timeout"))
     if not data:
         return _refresh(guard, wishes)
@@ -96,19 +97,16 @@ def _acquire(
         client_address=request.client.address,
         client_agent=request.client.agent,
     )
-    created = False
-    try:
-        with share.state.transaction():
-            granted = share.locks.acquire(hold, wanted, request.now)
-            if node is None:
-                share.properties.remove(hold, request.path)
-                share.tree.create_empty(hold, request.path)
-                created = True
-    except Refused:
-        if created:  # the lock could not be stored: the file goes again
-            share.tree.remove(hold, request.path).empty()
-        raise
-    return granted
+    if node is not None:
+        return share.locks.acquire(hold, wanted, request.now)
+    granted: list[Lock] = []
+
+    def rows() -> str:
+        granted.append(share.locks.acquire(hold, wanted, request.now))
+        return granted[0].token
+
+    changes.create(guard.shares, hold, request.path, lambda spot: share.tree.create_empty(hold, spot), rows)
+    return granted[0]
 
 
 def _refresh(guard: Guard, wishes: Sequence[int | None]) -> Response:
@@ -139,7 +137,13 @@ def _granted_time(lock: Lock) -> int:
 def _answer(guard: Guard, lock: Lock, status: int, *headers: tuple[str, str]) -> Response:
     """RFC 4918 §9.10.1: the body is the DAV:lockdiscovery of the lock, from the very value that was stored."""
     request = guard.request
-    discovery = xml_out.lockdiscovery([lock], request.principal, request.now, lambda held: held.href(request.prefix))
+
+    def root(held: Lock) -> str:
+        # LibreOffice takes the last href for the resource's: it must be the spelling that was asked for.
+        asked = request.shown if held.root == request.path else held.root
+        return asked.href(request.prefix, collection=held.root.slash)
+
+    discovery = xml_out.lockdiscovery([lock], request.principal, request.now, root)
     body = xml_out.prop_response(discovery)
     return Response(status, (*headers, XML, ("Cache-Control", "no-store")), body)
 

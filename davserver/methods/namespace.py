@@ -7,22 +7,20 @@ between file systems, a copy that becomes visible before the source goes.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from unicodedata import normalize
 
-from davserver.methods.guard import (
-    Guard,
-    require_parent,
-    require_permission,
-    require_removable,
-    require_writable,
-)
-from davserver.protocol.errors import BadRequest, Forbidden, PreconditionFailed
+from davserver.methods.guard import Guard, require_permission, require_removable, require_writable
+from davserver.protocol.errors import BadRequest, Forbidden, InsufficientStorage, PreconditionFailed
 from davserver.protocol.headers import parse_depth, parse_destination, parse_overwrite
 from davserver.protocol.locks import Claim, Depth
 from davserver.protocol.messages import Action, Request, Response
 from davserver.protocol.paths import DavPath
+from davserver.storage import changes
 from davserver.storage.copying import stage_copy
 from davserver.storage.node import Node, OtherDevice
+from davserver.storage.quota import folder_size
 from davserver.storage.share import Share, Shares
+from davserver.storage.staged import StagedCopy
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +30,13 @@ class _Target:
     path: DavPath
     share: Share
     overwrite: bool
+    #: It is another spelling of the source: the same resource, which is to get this name.
+    respelt: bool
 
     def look(self) -> Node | None:
-        """What is there now. Raises PreconditionFailed (Overwrite: F), Conflict (no parent)."""
-        node = self.share.tree.stat(self.path)
-        if node is None:
-            require_parent(self.share, self.path)
-        elif not self.overwrite:
+        """What is there now, and would be replaced. Raises PreconditionFailed (Overwrite: F), Conflict (no parent)."""
+        node = None if self.respelt else self.share.tree.look(self.path).node
+        if node is not None and not self.overwrite:
             # RFC 4918 §10.6.
             raise PreconditionFailed("The destination exists and Overwrite is F.", paths=[self.path])
         return node
@@ -55,18 +53,20 @@ def copy(request: Request, shares: Shares) -> Response:
     guard = Guard(request, shares)
     guard.existing()
     target = _target(guard)
+    if target.path == request.path or target.respelt:
+        # RFC 4918 §9.8.5.
+        raise Forbidden("Source and destination are the same.", paths=[target.path])
     source, recursive = request.path, depth is Depth.INFINITY
     guard.look(_copy_claim(target, target.look()))
-    with stage_copy(guard.share.tree, source, target.share.tree, target.path, recursive=recursive) as staged:
-        with guard.enter(target.path) as passage:
-            node = target.look()
-            passage.check(_copy_claim(target, node))
-            with target.share.state.transaction():
-                target.share.properties.copy(passage.hold, source, target.path, recursive=recursive)
-                # RFC 4918 §7.6: locks do not travel. What was below a replaced collection is gone.
-                target.share.locks.forget(passage.hold, target.path, below_only=True)
-                removed = staged.commit(passage.hold, target.path, replace=node is not None)
-        removed.empty()
+    staged = _stage_copy(guard.share, source, target, recursive=recursive)
+    with staged, guard.enter(target.path) as passage:
+        node = target.look()
+        passage.check(_copy_claim(target, node))
+        with target.share.charged(staged.size):
+            removed = changes.install(
+                shares, passage.hold, staged, source, target.path, replacing=node is not None, recursive=recursive
+            )
+    target.share.give_back(removed.empty() or _size(node))
     return Response(201 if node is None else 204)
 
 
@@ -79,43 +79,87 @@ def move(request: Request, shares: Shares) -> Response:
     source, share = request.path, guard.share
     require_removable(shares, source)
     target = _target(guard)
+    if target.path == source:
+        # RFC 4918 §9.9.4.
+        raise Forbidden("Source and destination are the same.", paths=[source])
     if source.contains(target.path):
         raise Forbidden("A collection cannot be moved into itself.", paths=[source])
+    if node.is_link and source.parent != target.path.parent:
+        raise Forbidden(
+            "A symbolic link leads elsewhere from another folder; it cannot be moved there.", paths=[source]
+        )
     guard.look(_move_claim(source, target, target.look()))
-    with guard.enter(source, target.path) as passage:
+    with guard.enter(source, target.path, respelt=target.respelt) as passage:
         guard.existing()
-        node_there = target.look()
-        passage.check(_move_claim(source, target, node_there))
-        with share.state.transaction():
-            share.properties.move(passage.hold, source, target.path)
-            share.locks.forget(passage.hold, source)
-            share.locks.forget(passage.hold, target.path)
-            try:
-                if share is not target.share:
-                    raise OtherDevice
-                removed = share.tree.move(passage.hold, source, target.path, replace=node_there is not None)
-            except OtherDevice:
-                with stage_copy(share.tree, source, target.share.tree, target.path, recursive=True) as staged:
-                    removed = staged.commit(passage.hold, target.path, replace=node_there is not None)
-                removed += share.tree.remove(passage.hold, source)
-    removed.empty()
-    return Response(201 if node_there is None else 204)
+        there = target.look()
+        passage.check(_move_claim(source, target, there))
+        replacing = there is not None
+        size = _moved_size(share, target, source, node)
+        try:
+            with target.share.charged(size):
+                removed = changes.move(
+                    shares, passage.hold, source, target.path, replacing=replacing, respelt=target.respelt
+                )
+        except OtherDevice:
+            # Copied while both are reserved: nothing that is written to the source meanwhile may be lost.
+            with _stage_copy(share, source, target, recursive=True) as staged, target.share.charged(staged.size):
+                removed = changes.carry(shares, passage.hold, staged, source, target.path, replacing=replacing)
+            size = staged.size
+            removed_source = size
+        else:
+            removed_source = 0
+    freed = removed.empty()
+    share.give_back(size)
+    target.share.give_back(freed - removed_source or _size(there))
+    return Response(201 if there is None else 204)
+
+
+def _moved_size(share: Share, target: _Target, source: DavPath, node: Node) -> int:
+    """Bytes that one share gives and another takes; 0 where none of them counts, or both are the same."""
+    if share is target.share or (share.quota is None and target.share.quota is None):
+        return 0
+    if not node.is_collection:
+        return node.size
+    with share.tree.source(source) as fd:
+        return folder_size(f"/proc/self/fd/{fd}")
+
+
+def _size(replaced: Node | None) -> int:
+    """Of a file that was replaced by rename(2), which is gone without having been counted."""
+    return 0 if replaced is None else replaced.size
 
 
 def _target(guard: Guard) -> _Target:
     request = guard.request
-    path = parse_destination(request.headers.get("Destination"), request.prefix, request.hosts)
+    asked = parse_destination(request.headers.get("Destination"), request.prefix, request.hosts)
+    # A link of that name is what is replaced, not what it leads to.
+    path = guard.shares.locate(asked, link=True)
     share = guard.shares.of(path)
-    target = _Target(path, share, parse_overwrite(request.headers.get("Overwrite")))
+    respelt = path == request.path and asked.name != path.name
+    if respelt:
+        path = path.parent.child(normalize("NFC", asked.name))
+    target = _Target(path, share, parse_overwrite(request.headers.get("Overwrite")), respelt and path != request.path)
     require_permission(request, Action.WRITE, path)
     require_writable(share, path)
-    if path == request.path:
-        # RFC 4918 §9.8.5, §9.9.4.
-        raise Forbidden("Source and destination are the same.", paths=[path])
-    if path.contains(request.path):
+    if path != request.path and path.contains(request.path):
         raise Forbidden("The destination holds the source; it cannot be replaced by it.", paths=[path])
     require_removable(guard.shares, path)
     return target
+
+
+def _stage_copy(share: Share, source: DavPath, target: _Target, *, recursive: bool) -> StagedCopy:
+    """A copy of the source beside the destination. Raises InsufficientStorage as soon as it is too large."""
+    tree, size = target.share.tree, 0
+
+    def spend(more: int) -> None:
+        nonlocal size
+        size += more
+        if target.share.quota is not None and size > left:
+            raise InsufficientStorage("The quota of this share does not leave room for the copy.")
+
+    left = target.share.quota.left if target.share.quota is not None else 0
+    slot = tree.stage(target.path, tree.look(target.path).device).new_slot()
+    return stage_copy(share.tree, source, tree, slot, recursive=recursive, spend=spend)
 
 
 def _copy_claim(target: _Target, node: Node | None) -> Claim:

@@ -7,16 +7,18 @@ members, and is sent while it is read: memory does not grow with the folder.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 
 from davserver.methods.guard import Guard
 from davserver.methods.listing import Listing
+from davserver.methods.write import grouped
 from davserver.protocol import properties, xml, xml_out
 from davserver.protocol.errors import Forbidden, NotFound
-from davserver.protocol.headers import parse_depth
+from davserver.protocol.headers import parse_depth, parse_preferences
 from davserver.protocol.locks import Claim, Depth
 from davserver.protocol.messages import Request, Response
 from davserver.protocol.paths import DavPath, quote_name
-from davserver.protocol.properties import PropName
+from davserver.storage import changes
 from davserver.storage.node import Node
 from davserver.storage.share import Shares
 
@@ -28,30 +30,46 @@ def propfind(request: Request, shares: Shares) -> Response:
     depth = parse_depth(request.headers.get("Depth"), Depth.INFINITY)
     guard = Guard(request, shares)
     share = guard.share
-    wanted = xml.parse_propfind(xml.read_body(request.body, share.xml_limit))
+    preferences = parse_preferences(request.headers.get("Prefer"), request.headers.get("Brief"))
+    wanted = xml.parse_propfind(xml.read_body(request.body, share.limits.xml))
     node = guard.existing()
     guard.fresh()
-    if depth is Depth.INFINITY and node.is_collection and not share.propfind_infinity:
+    if depth is Depth.INFINITY and node.is_collection and not share.limits.propfind_infinity:
         raise Forbidden("List one level at a time (Depth: 1).", element="propfind-finite-depth")
-    listing = Listing(request, shares, wanted, depth, minimal=False)
+    listing = Listing(request, shares, wanted, depth, minimal=preferences.minimal)
     top = DavPath(request.path.segments)
-    href = request.path.href(request.prefix, collection=node.is_collection)
-    members = listing.members(top, href) if depth is not Depth.ZERO and node.is_collection else iter(())
-    return Response(207, HEADERS, xml_out.multistatus(_responses(listing, top, href, members, depth)))
+    href = request.shown.href(request.prefix, collection=node.is_collection)
+    itself = iter(()) if preferences.noroot and depth is not Depth.ZERO else listing.itself(top, href)
+    responses: Iterator[bytes]
+    if depth is Depth.ZERO or not node.is_collection:
+        responses = itself
+    else:
+        members = listing.members(top, href)
+        if depth is Depth.ONE:
+            responses = chain(itself, (response for _, _, response in members))
+        else:
+            limit = share.limits.propfind_resources
+            responses = chain(itself, _all_below(listing, top, href, members, limit))
+    return Response(207, (*HEADERS, *preferences.applied), xml_out.multistatus(responses))
 
 
 Members = Iterator[tuple[str, Node, bytes]]
 
 
-def _responses(listing: Listing, top: DavPath, href: str, members: Members, depth: Depth) -> Iterator[bytes]:
-    """The resource itself first, then what is below it."""
-    yield from listing.itself(top, href)
-    todo = []
-    collection, base = top, href
+def _all_below(listing: Listing, top: DavPath, href: str, members: Members, limit: int) -> Iterator[bytes]:
+    """Everything below `top`, folder by folder; links to folders are named, not entered.
+
+    After `limit` resources the answer ends, and says so as RFC 6578 §3.6 does.
+    """
+    collection, base, todo = top, href, list[tuple[DavPath, str]]()
     while True:
         for name, node, response in members:
+            if not limit:
+                yield xml_out.status_response(href, 507, xml_out.error_element("number-of-matches-within-limits"))
+                return
+            limit -= 1
             yield response
-            if depth is Depth.INFINITY and node.is_collection:
+            if node.is_collection and not node.is_link:
                 todo.append((collection.child(name), base + quote_name(name) + "/"))
         if not todo:
             return
@@ -69,20 +87,16 @@ def proppatch(request: Request, shares: Shares) -> Response:
     guard.existing()
     claim = Claim(writes=(path,))
     guard.look(claim)
-    update = xml.parse_propertyupdate(xml.read_body(request.body, share.xml_limit))
+    update = xml.parse_propertyupdate(xml.read_body(request.body, share.limits.xml))
+    plan = properties.plan(update, limit=share.limits.property)
     with guard.enter(path) as passage:
         node = guard.existing()
         passage.check(claim)
-        plan = properties.plan(update)
         if plan.ok:
-            with share.state.transaction():
-                share.properties.patch(passage.hold, path, plan.changes)
-                if plan.mtime is not None:
-                    share.tree.set_mtime(passage.hold, path, plan.mtime)
-    href = path.href(request.prefix, collection=node.is_collection)
-    other: dict[tuple[int, str | None], list[PropName]] = {}
-    for outcome in plan.outcomes:
-        other.setdefault((outcome.status, outcome.element), []).append(outcome.name)
-    groups = [(status, element, names) for (status, element), names in other.items()]
-    response = xml_out.propstat_response(href, b"", other=groups)
+            changes.patch(shares, passage.hold, path, plan.changes, plan.mtime)
+    preferences = parse_preferences(request.headers.get("Prefer"), request.headers.get("Brief"))
+    if plan.ok and preferences.minimal:
+        return Response(200, preferences.applied)  # RFC 8144 §2.2
+    href = request.shown.href(request.prefix, collection=node.is_collection)
+    response = xml_out.propstat_response(href, b"", other=grouped(plan))
     return Response(207, HEADERS, b"".join(xml_out.multistatus([response])))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from davserver.methods.folder_page import folder_page
 from davserver.methods.guard import Guard
+from davserver.methods.partial import MEDIA_TYPE
 from davserver.methods.ranges import Multipart
 from davserver.methods.write import COLLECTION_METHODS, FILE_METHODS, UNMAPPED_METHODS
 from davserver.protocol.conditions import ResourceState, if_range_allows
@@ -32,10 +33,11 @@ def options(request: Request, shares: Shares) -> Response:
         200,
         (
             # Finder mounts read-only, and Office opens read-only without an error, where class 2 is missing.
-            ("DAV", "1, 2, 3" if writable else "1, 3"),
+            ("DAV", "1, 2, 3, extended-mkcol, sabredav-partialupdate" if writable else "1, 3"),
             ("MS-Author-Via", "DAV"),
             ("Allow", ", ".join(allow)),
             ("Accept-Ranges", "bytes"),
+            *((("Accept-Patch", MEDIA_TYPE),) if "PATCH" in allow else ()),  # RFC 5789 §3.1
         ),
     )
 

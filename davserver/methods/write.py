@@ -2,81 +2,104 @@
 
 from __future__ import annotations
 
-import math
-
-from davserver.methods.guard import Guard, require_parent, require_removable, writing
+from davserver.methods.guard import Guard, require_removable, writing
+from davserver.methods.upload import Upload, wanted_mtime, written
+from davserver.protocol import properties, xml, xml_out
 from davserver.protocol.errors import BadRequest, MethodNotAllowed, UnsupportedMediaType
-from davserver.protocol.headers import format_http_date, parse_depth
+from davserver.protocol.headers import parse_depth
 from davserver.protocol.locks import Claim, Depth
 from davserver.protocol.messages import Request, Response
+from davserver.protocol.properties import RESOURCETYPE, Outcome, Plan
+from davserver.storage import changes
 from davserver.storage.node import AlreadyThere, Node
 from davserver.storage.share import Shares
+from davserver.storage.staged import StagedFile
 
 COLLECTION_METHODS = (
     "OPTIONS", "GET", "HEAD", "DELETE", "COPY", "MOVE", "PROPFIND", "PROPPATCH", "LOCK", "UNLOCK",
 )  # fmt: skip
-FILE_METHODS = (*COLLECTION_METHODS, "PUT")
+FILE_METHODS = (*COLLECTION_METHODS, "PUT", "PATCH")
 UNMAPPED_METHODS = ("OPTIONS", "PUT", "MKCOL", "LOCK")
+
+_XML = ("application/xml", "text/xml")
 
 
 def put(request: Request, shares: Shares) -> Response:
     """RFC 9110 §9.3.4, RFC 4918 §9.7. 201 or 204 with the new ETag; the body becomes visible whole or not at all."""
     if "Content-Range" in request.headers:
         # RFC 9110 §14.5: a partial PUT that is not understood as one must not replace the whole.
-        raise BadRequest("PUT replaces the whole file; Content-Range is not supported here.")
+        raise BadRequest("PUT replaces the whole file; send a part of it with PATCH and X-Update-Range.")
     guard = Guard(request, shares)
-    path, tree = request.path, guard.share.tree
-    node = _target_of_put(guard)
-    guard.look(writing(path, node))
-    mtime = _wanted_mtime(request)
-    with tree.stage(path, request.body, expected=_expected_length(request)) as staged:
+    path, share = request.path, guard.share
+    if path == share.at:
+        raise _exists(guard.existing())
+    mtime = wanted_mtime(request)
+    with share.tree.spot(path) as spot:
+        node = _replaceable(request, spot.node)
+        guard.look(writing(path, node))
+        upload = Upload(request, share, node)
+        staged = StagedFile(share.tree, spot)
+    with staged:
+        staged.receive(upload)
         while True:
-            with guard.enter(path) as passage:
-                node = _target_of_put(guard)
+            with guard.enter(path) as passage, share.tree.spot(path) as spot:
+                node = _replaceable(request, spot.node)
                 passage.check(writing(path, node))
+                if node is None:
+                    # Of what was there before and went behind the server's back. Before the file is: a crash in between
+                    # leaves nothing that is wrong.
+                    share.properties.remove(passage.hold, path)
                 try:
-                    written = staged.commit(passage.hold, path, replace=node is not None, mtime=mtime)
+                    with share.charged(upload.size - (0 if node is None else node.size)):
+                        new = staged.commit(passage.hold, spot, replace=node is not None, mtime=mtime)
                 except AlreadyThere:
                     continue  # somebody who does not pass the guard (a shell, a backup) made it first
-                if node is None:
-                    guard.share.properties.remove(passage.hold, path)
-                break
-    headers = [("ETag", str(written.etag)), ("Last-Modified", format_http_date(written.last_modified))]
-    if mtime is not None:
-        headers.append(("X-OC-Mtime", "accepted"))
-    return Response(201 if node is None else 204, tuple(headers))
+                return written(new, created=node is None, mtime=mtime)
 
 
 def mkcol(request: Request, shares: Shares) -> Response:
-    """RFC 4918 §9.3."""
+    """RFC 4918 §9.3, and RFC 5689: with a body it sets properties of the new collection, all of them or none."""
     guard = Guard(request, shares)
     path, share = request.path, guard.share
     claim = writing(path, None)
 
     def require_unmapped() -> None:
-        node = share.tree.stat(path)
+        node = share.tree.look(path).node
         if node is not None:
             raise _exists(node)
-        require_parent(share, path)
 
     require_unmapped()
     guard.look(claim)
-    # RFC 4918 §9.3.1: a body that is not understood is 415. A chunked body shows only by being read.
-    if request.body.length != 0 and request.body.read(1):
-        raise UnsupportedMediaType("MKCOL with a body is not supported; send it without one.")
+    plan = _properties_of_new(request, guard)
+    if not plan.ok:
+        return Response(403, (_XML_ANSWER,), xml_out.mkcol_response(grouped(plan)))
     with guard.enter(path) as passage:
         require_unmapped()
         passage.check(claim)
+
+        def rows() -> str:
+            share.properties.patch(passage.hold, path, plan.changes)
+            return ""
+
         try:
-            share.tree.create_collection(passage.hold, path)
+            if plan.changes:
+                changes.create(
+                    shares, passage.hold, path, lambda spot: share.tree.create_collection(passage.hold, spot), rows
+                )
+            else:
+                share.properties.remove(passage.hold, path)
+                with share.tree.spot(path) as spot:
+                    share.tree.create_collection(passage.hold, spot)
         except AlreadyThere as error:
             raise MethodNotAllowed("There is a resource at this path already.", COLLECTION_METHODS) from error
-        share.properties.remove(passage.hold, path)
     return Response(201)
 
 
 def delete(request: Request, shares: Shares) -> Response:
-    """RFC 4918 §9.6: all or nothing. One plain 423 names every lock in the way; nothing is half deleted."""
+    """RFC 4918 §9.6: all or nothing. One plain 423 names every lock in the way; nothing is half deleted.
+
+    The space is given back before the answer, outside of the hold: who deletes in order to upload finds it free.
+    """
     guard = Guard(request, shares)
     path, share = request.path, guard.share
     node = guard.existing()
@@ -89,41 +112,48 @@ def delete(request: Request, shares: Shares) -> Response:
     with guard.enter(path) as passage:
         guard.existing()
         passage.check(claim)
-        with share.state.transaction():
-            share.properties.remove(passage.hold, path)
-            share.locks.forget(passage.hold, path)  # RFC 4918 §9.6: locks rooted on it end with it
-            removed = share.tree.remove(passage.hold, path)
-    removed.empty()
+        removed = changes.delete(shares, passage.hold, path)
+    share.give_back(removed.empty())
     return Response(204)
 
 
-def _target_of_put(guard: Guard) -> Node | None:
-    path = guard.request.path
-    node = guard.share.tree.stat(path)
-    if node is not None and (node.is_collection or path.slash):
+_XML_ANSWER = ("Content-Type", "application/xml; charset=utf-8")
+
+
+def grouped(plan: Plan) -> list[tuple[int, str | None, list[properties.PropName]]]:
+    """The outcomes of a plan, those of one kind together."""
+    groups: dict[tuple[int, str | None], list[properties.PropName]] = {}
+    for outcome in plan.outcomes:
+        groups.setdefault((outcome.status, outcome.element), []).append(outcome.name)
+    return [(status, element, names) for (status, element), names in groups.items()]
+
+
+def _properties_of_new(request: Request, guard: Guard) -> Plan:
+    """What the body of a MKCOL asks for. Raises UnsupportedMediaType (RFC 4918 §9.3.1) for one that is no DAV:mkcol."""
+    limits = guard.share.limits
+    kind = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if request.body.length != 0 and kind not in _XML:
+        # A chunked body shows only by being read.
+        if request.body.read(1):
+            raise UnsupportedMediaType("MKCOL takes no body, or an XML one with a DAV: mkcol element.")
+        return Plan(())
+    data = xml.read_body(request.body, limits.xml)
+    if not data:
+        return Plan(())
+    update, plain = xml.parse_mkcol(data)
+    refused = () if plain else (Outcome(RESOURCETYPE, 403, "valid-resourcetype"),)  # RFC 5689 §3.3
+    return properties.plan(update, limit=limits.property, refused=refused)
+
+
+def _replaceable(request: Request, node: Node | None) -> Node | None:
+    """What a PUT would replace. Raises MethodNotAllowed for a collection, and for a URL that means one."""
+    if node is not None and (node.is_collection or request.path.slash):
         raise _exists(node)
-    if node is None:
-        require_parent(guard.share, path)
-        if path.slash:
-            raise MethodNotAllowed("A collection is made with MKCOL.", UNMAPPED_METHODS)
+    if node is None and request.path.slash:
+        raise MethodNotAllowed("A collection is made with MKCOL.", UNMAPPED_METHODS)
     return node
 
 
 def _exists(node: Node) -> MethodNotAllowed:
     kind, allow = ("collection", COLLECTION_METHODS) if node.is_collection else ("file", FILE_METHODS)
     return MethodNotAllowed(f"There is a {kind} at this path already.", allow)
-
-
-def _expected_length(request: Request) -> int | None:
-    """X-Expected-Entity-Length: what the macOS WebDAV file system announces beside a chunked body."""
-    value = request.headers.get("X-Expected-Entity-Length", "")
-    return int(value) if value.isascii() and value.isdigit() and len(value) < 20 else None
-
-
-def _wanted_mtime(request: Request) -> int | None:
-    """X-OC-Mtime (rclone, gvfs, ownCloud clients): seconds since the epoch; what is no time is ignored."""
-    try:
-        seconds = float(request.headers.get("X-OC-Mtime", "nan"))
-    except ValueError:
-        return None
-    return math.floor(seconds) if 0 <= seconds < 1 << 34 else None

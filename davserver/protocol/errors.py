@@ -98,6 +98,10 @@ class Conflict(Refused):
     status = 409
 
 
+class LengthRequired(Refused):
+    status = 411
+
+
 class PreconditionFailed(Refused):
     status = 412
 
@@ -111,7 +115,17 @@ class UriTooLong(Refused):
 
 
 class UnsupportedMediaType(Refused):
+    """RFC 9110 §15.5.16; of a PATCH it names what would be understood (RFC 5789 §2.2)."""
+
     status = 415
+
+    def __init__(self, message: str, *, accept_patch: str | None = None) -> None:
+        super().__init__(message)
+        self.accept_patch = accept_patch
+
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        return () if self.accept_patch is None else (("Accept-Patch", self.accept_patch),)
 
 
 class RangeNotSatisfiable(Refused):
@@ -149,6 +163,12 @@ class LockConflict(Locked):
     """A LOCK that collides with locks of others (RFC 4918 §9.10.5, §16 no-conflicting-lock)."""
 
     element = "no-conflicting-lock"
+
+
+class Busy(Refused):
+    """The file system holds on to the resource itself: a mount point, a file that is swapped to."""
+
+    status = 423
 
 
 class InternalError(Refused):

@@ -303,6 +303,65 @@ def parse_range(value: str | None, length: int) -> list[tuple[int, int]] | None:
     return ranges if sum(last - first + 1 for first, last in ranges) <= 2 * length else None
 
 
+# --- X-Update-Range, of sabre/dav: "append" | bytes-unit "=" ( first "-" [ last ] | "-" suffix ).
+@dataclass(frozen=True, slots=True)
+class UpdateRange:
+    """Where a part goes. All None: at the end. `suffix`: so many bytes before the end."""
+
+    first: int | None = None
+    last: int | None = None
+    suffix: int | None = None
+
+    def offset(self, length: int, size: int) -> int:
+        """Where `length` bytes go in a file of `size` bytes. Raises RangeNotSatisfiable."""
+        if self.last is not None and (self.first is None or self.last - self.first + 1 != length):
+            raise RangeNotSatisfiable("The content is not as long as X-Update-Range says.", size)
+        if self.suffix is not None:
+            return max(size - self.suffix, 0)
+        return size if self.first is None else self.first
+
+
+def parse_update_range(value: str | None) -> UpdateRange:
+    """Raises BadRequest. One range: a part goes to one place."""
+    text = _trim(value or "").lower()
+    if text == "append":
+        return UpdateRange()
+    unit, _, spec = text.partition("=")
+    found = _RANGE.fullmatch(_trim(spec)) if unit == "bytes" else None
+    if found is None:
+        raise BadRequest("X-Update-Range must be append, or one range like bytes=0-499, bytes=500- or bytes=-500.")
+    return UpdateRange(*(None if digits is None else _number(digits) for digits in found.groups()))
+
+
+# --- Prefer, RFC 7240 §2: #( token [ "=" word ] *( ";" [ parameter ] ) ); and Brief (MS-WDVSE), "t" or "f".
+@dataclass(frozen=True, slots=True)
+class Preferences:
+    """What a client would like."""
+
+    #: RFC 8144 §2: no more than needed.
+    minimal: bool = False
+    #: RFC 8144 §3: a listing without the resource itself.
+    noroot: bool = False
+    #: What of Prefer is honoured, for Preference-Applied (RFC 7240 §3).
+    honoured: tuple[str, ...] = ()
+
+    @property
+    def applied(self) -> tuple[tuple[str, str], ...]:
+        return (("Preference-Applied", ", ".join(self.honoured)),) if self.honoured else ()
+
+
+def parse_preferences(prefer: str | None, brief: str | None) -> Preferences:
+    """What is not known or malformed is no preference."""
+    wishes: dict[str, str] = {}
+    for item in (prefer or "").split(","):
+        name, _, value = item.partition(";")[0].partition("=")
+        # RFC 7240 §2: of one that is named twice the first counts.
+        wishes.setdefault(_trim(name).lower(), _trim(value).strip('"').lower())
+    minimal, noroot = wishes.get("return") == "minimal", wishes.get("depth-noroot") == ""
+    honoured = ("return=minimal",) * minimal + ("depth-noroot",) * noroot
+    return Preferences(minimal or _trim(brief or "").lower() == "t", noroot, honoured)
+
+
 # --- Accept, RFC 9110 §12.5.1: #( media-range [ weight ] ). Java sends "q=.2".
 _WEIGHT = re.compile(r"[01](?:\.[0-9]*)?|\.[0-9]+")
 

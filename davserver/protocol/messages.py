@@ -86,6 +86,13 @@ class Request:
     prefix: str = ""
     #: Authorities ("host[:port]", lower case) under which the client reaches this server.
     hosts: frozenset[str] = frozenset()
+    #: `path` as the client spelt it, where that is another spelling of the same path.
+    asked: DavPath | None = None
+
+    @property
+    def shown(self) -> DavPath:
+        """The path as it stands in an answer: Finder tells a folder from its members by the spelling it sent."""
+        return self.path if self.asked is None else self.asked
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ where the file is known; that it exists, who may set it and where it shows is on
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from davserver.protocol.headers import parse_http_date
@@ -15,8 +15,8 @@ from davserver.protocol.headers import parse_http_date
 DAV = "DAV:"
 MICROSOFT = "urn:schemas-microsoft-com:"
 
-#: Largest dead property, in bytes of its serialized element.
-PROPERTY_LIMIT = 64 * 1024 + 4096
+#: Largest dead property, in bytes of its serialized element: a value of 64 KiB, and what surrounds it.
+PROPERTY_LIMIT = 68 * 1024
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -81,11 +81,13 @@ class LiveProperty:
     kept: bool = False
 
 
+RESOURCETYPE = PropName(DAV, "resourcetype")
+
 #: RFC 4918 §15 and RFC 4331 (quota: shown only when named, §3 and §4 there). In the order of an answer;
 #: lockdiscovery is last since LibreOffice takes the last href of a response for the resource's own.
 #: displayname SHOULD NOT be protected (§15.2); where nobody set it, it is the name, since GNOME Files shows it.
 LIVE: Mapping[PropName, LiveProperty] = {
-    PropName(DAV, "resourcetype"): LiveProperty(),
+    RESOURCETYPE: LiveProperty(),
     PropName(DAV, "creationdate"): LiveProperty(),
     PropName(DAV, "getlastmodified"): LiveProperty(sets_mtime=True),
     PropName(DAV, "getcontentlength"): LiveProperty(),
@@ -129,11 +131,14 @@ class Plan:
         return all(outcome.status == 200 for outcome in self.outcomes)
 
 
-def plan(update: PropertyUpdate) -> Plan:
-    """RFC 4918 §9.2: instructions in document order, all or none; what did not fail itself is 424 (§11.4)."""
-    outcomes: dict[PropName, Outcome] = {}
+def plan(update: PropertyUpdate, *, limit: int = PROPERTY_LIMIT, refused: Sequence[Outcome] = ()) -> Plan:
+    """RFC 4918 §9.2: instructions in document order, all or none; what did not fail itself is 424 (§11.4).
+
+    `limit`: bytes of one property; `refused`: what is known to fail beside these.
+    """
+    outcomes: dict[PropName, Outcome] = {outcome.name: outcome for outcome in refused}
     for instruction in update:
-        refusal = _refusal(instruction)
+        refusal = _refusal(instruction, limit)
         if refusal is not None:
             outcomes[instruction.name] = refusal
         else:
@@ -163,7 +168,7 @@ def _moment(change: SetProperty) -> int | None:
     return parse_http_date(text)
 
 
-def _refusal(instruction: SetProperty | RemoveProperty) -> Outcome | None:
+def _refusal(instruction: SetProperty | RemoveProperty, limit: int) -> Outcome | None:
     name = instruction.name
     row = LIVE.get(name)
     if row is not None and not row.kept and not (row.sets_mtime and isinstance(instruction, SetProperty)):
@@ -172,6 +177,6 @@ def _refusal(instruction: SetProperty | RemoveProperty) -> Outcome | None:
         return None  # §14.23: removing what is not there is no error
     if _sets_mtime(name) and _moment(instruction) is None:
         return Outcome(name, 409)  # §9.2.1: the value makes no sense for this property
-    if len(instruction.dead.xml) > PROPERTY_LIMIT:
+    if len(instruction.dead.xml) > limit:
         return Outcome(name, 507)
     return None

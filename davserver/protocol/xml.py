@@ -21,6 +21,7 @@ from davserver.protocol.locks import Scope
 from davserver.protocol.messages import Body
 from davserver.protocol.properties import (
     DAV,
+    RESOURCETYPE,
     AllProp,
     DeadProperty,
     NamedProps,
@@ -198,6 +199,18 @@ def parse_propertyupdate(data: bytes) -> PropertyUpdate:
     if not understood:
         raise BadRequest("propertyupdate must hold set or remove.")
     return tuple(update)
+
+
+def parse_mkcol(data: bytes) -> tuple[PropertyUpdate, bool]:
+    """RFC 5689 §5.1: what to set beside DAV:resourcetype, and whether that asks for a plain collection."""
+    update: list[SetProperty] = []
+    budget, plain = _Budget(), True
+    for instruction in _named(_root(data, "mkcol"), "set"):
+        for prop in _named(instruction, "prop"):
+            for kind in _named(prop, "resourcetype"):
+                plain = plain and [_dav_name(child) for child in _children(kind)] == ["collection"]
+            update += (change for change in _changes(prop, budget) if change.name != RESOURCETYPE)
+    return tuple(update), plain
 
 
 def _changes(prop: etree._Element, budget: _Budget) -> Iterator[SetProperty]:

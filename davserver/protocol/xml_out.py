@@ -100,7 +100,18 @@ def propstat_response(
 
     With nothing to say of any property there still is a propstat (RFC 4918 §14.24).
     """
-    parts = [b"<D:response>", href(url)]
+    return b"<D:response>%b%b</D:response>" % (href(url), _propstats(found, missing, other))
+
+
+def mkcol_response(outcomes: Sequence[tuple[int, str | None, Sequence[PropName]]]) -> bytes:
+    """RFC 5689 §5.2: why a collection was not made, as a document of its own."""
+    return _document("mkcol-response", _propstats(b"", (), outcomes))
+
+
+def _propstats(
+    found: bytes, missing: Sequence[PropName], other: Sequence[tuple[int, str | None, Sequence[PropName]]]
+) -> bytes:
+    parts = []
     if found or not (missing or other):
         parts.append(_propstat(200, found))
     parts += [
@@ -109,7 +120,6 @@ def propstat_response(
     ]
     if missing:
         parts.append(_propstat(404, b"".join(map(empty_element, missing))))
-    parts.append(b"</D:response>")
     return b"".join(parts)
 
 

@@ -11,11 +11,14 @@ from davserver.access.accounts import Account, Accounts
 from davserver.protocol.locks import LockPolicy
 from davserver.protocol.paths import ROOT, DavPath
 from davserver.server.app import DavApp
-from davserver.settings import Settings
+from davserver.settings import Settings, ShareSettings
 from davserver.storage.gate import Gate
+from davserver.storage.journal import Journal
 from davserver.storage.lock_manager import LockManager
 from davserver.storage.property_store import PropertyStore
-from davserver.storage.share import Share
+from davserver.storage.quota import Quota
+from davserver.storage.recovery import recover_all
+from davserver.storage.share import Limits, Share, Shares
 from davserver.storage.sqlite import SqliteState
 from davserver.storage.tree import Tree
 
@@ -33,32 +36,54 @@ def open_app(settings: Settings, folder: str, stack: ExitStack) -> DavApp:
     stack.callback(state.close)
     policy = LockPolicy(settings.locks.default_timeout, settings.locks.min_timeout, settings.locks.max_timeout)
     locks = LockManager(state, Gate(folder), policy)
-    properties = PropertyStore(state)
+    properties = PropertyStore(state, limit=settings.limits.properties)
+    journal = Journal(state)
 
-    def share(path: str, directory: str, read_only: bool) -> Share:
+    def share(path: str, found: ShareSettings) -> Share:
         at = DavPath.from_key(path)
-        tree = Tree(directory, at, durable=durable)
+        tree = Tree(
+            found.directory,
+            at,
+            durable=durable,
+            hide=found.hide,
+            follow_symlinks=found.follow_symlinks,
+            ignore_case=found.case_insensitive,
+            needed=journal.needed,
+        )
         stack.callback(tree.close)
-        if not read_only:
+        if not found.read_only:
             try:
                 tree.open_stage()
             except OSError as error:
-                _log.warning("share %s: %s cannot be written: %s", path, directory, error.strerror)
+                _log.warning("share %s: %s cannot be written: %s", path, found.directory, error.strerror)
+        quota = None
+        if found.quota is not None:
+            quota = Quota(state, at.key, found.directory, found.quota)
+            stack.callback(quota.close)
+            quota.start_counting(os.path.join(folder, "counting"))
         return Share(
             at=at,
             tree=tree,
             locks=locks,
             properties=properties,
+            journal=journal,
             state=state,
-            read_only=read_only,
-            propfind_infinity=settings.limits.propfind_infinity,
-            xml_limit=settings.limits.xml_body,
+            read_only=found.read_only,
+            limits=Limits(
+                xml=settings.limits.xml_body,
+                property=settings.limits.property,
+                propfind_infinity=settings.limits.propfind_infinity,
+                propfind_resources=settings.limits.propfind_resources,
+                file=found.max_file_size,
+            ),
+            quota=quota,
         )
 
-    shares = [share(path, found.directory, found.read_only) for path, found in settings.shares.items()]
+    shares = [share(path, found) for path, found in settings.shares.items()]
     if not any(found.at == ROOT for found in shares):
         # Explorer and gvfs look at the root, wherever the share is: there they find the shares as folders.
-        shares.append(share("/", _skeleton(folder, shares), True))
+        shares.append(share("/", ShareSettings(directory=_skeleton(folder, shares), read_only=True)))
+    recover_all(Shares(shares))
     return DavApp(shares, _access(settings), prefix=settings.prefix)
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from davserver.methods import locking, namespace, props, read, write
+from davserver.methods import locking, namespace, partial, props, read, write
 from davserver.methods.guard import require_permission, require_writable
 from davserver.protocol.errors import NotImplementedMethod
 from davserver.protocol.messages import Action, Request, Response
@@ -17,6 +17,8 @@ class Method:
     function: Callable[[Request, Shares], Response]
     #: What the principal must be allowed to do at the request's path. None: nothing, not even log in.
     action: Action | None
+    #: It is about the name, not about what a symbolic link of that name leads to.
+    names: bool = False
 
 
 METHODS: Mapping[str, Method] = {
@@ -24,10 +26,11 @@ METHODS: Mapping[str, Method] = {
     "GET": Method(read.get, Action.READ),
     "HEAD": Method(read.get, Action.READ),
     "PUT": Method(write.put, Action.WRITE),
+    "PATCH": Method(partial.patch, Action.WRITE),
     "MKCOL": Method(write.mkcol, Action.WRITE),
-    "DELETE": Method(write.delete, Action.WRITE),
+    "DELETE": Method(write.delete, Action.WRITE, names=True),
     "COPY": Method(namespace.copy, Action.READ),
-    "MOVE": Method(namespace.move, Action.WRITE),
+    "MOVE": Method(namespace.move, Action.WRITE, names=True),
     "PROPFIND": Method(props.propfind, Action.READ),
     "PROPPATCH": Method(props.proppatch, Action.WRITE),
     "LOCK": Method(locking.lock, Action.WRITE),
@@ -44,7 +47,10 @@ def method_of(name: str) -> Method:
 
 
 def perform(method: Method, request: Request, shares: Shares) -> Response:
-    """Permission first, then the method."""
+    """Permission first, then the method: both of the resource, however its path was spelt."""
+    path = shares.locate(request.path, link=method.names)
+    if path is not request.path:
+        request = replace(request, path=path, asked=request.path)
     if method.action is not None:
         require_permission(request, method.action, request.path)
         if method.action is Action.WRITE:

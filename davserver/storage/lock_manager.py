@@ -37,7 +37,7 @@ from davserver.protocol.locks import (
 )
 from davserver.protocol.paths import DavPath
 from davserver.storage.gate import Gate
-from davserver.storage.hold import Unproven
+from davserver.storage.hold import Hold, Unproven
 from davserver.storage.state import State
 
 _COLUMNS = (
@@ -165,16 +165,26 @@ class LockManager:
                     return lock
         raise Conflict("There is no such lock on this resource.", element=_MATCHES, paths=[path])
 
-    def forget(self, hold: LockHold, root: DavPath, *, below_only: bool = False) -> None:
+    def any_at(self, root: DavPath) -> bool:
+        """Is a lock rooted at `root` or below it, expired or not?"""
+        low, high = below(root)
+        return bool(
+            self._state.query(
+                "SELECT 1 FROM locks WHERE root = ? OR (root >= ? AND root < ?) LIMIT 1", (root.key, low, high)
+            )
+        )
+
+    def forget(self, hold: Hold, root: DavPath, *, below_only: bool = False) -> None:
         """End the locks rooted below `root`, and at it: what they protected is gone (RFC 4918 §9.6, §9.9)."""
         hold.require(root)
-        low, high = below(root)
-        if self._state.query(
-            "SELECT 1 FROM locks WHERE root = ? OR (root >= ? AND root < ?) LIMIT 1", (root.key, low, high)
-        ):
-            self._state.query("DELETE FROM locks WHERE root >= ? AND root < ?", (low, high))
+        if self.any_at(root):
+            self._state.query("DELETE FROM locks WHERE root >= ? AND root < ?", below(root))
             if not below_only:
                 self._state.query("DELETE FROM locks WHERE root = ?", (root.key,))
+
+    def withdraw(self, token: str) -> None:
+        """End a lock whose resource could not be made: nobody was told of it."""
+        self._state.query("DELETE FROM locks WHERE token = ?", (token,))
 
     def sweep(self, now: float) -> None:
         """Drop the rows of expired locks. They protect nothing with or without them."""

@@ -1,4 +1,4 @@
-"""What storage tells of a resource: a node, a file open for reading, what is still to be tidied up."""
+"""What storage tells of a resource: a node, a file open for reading."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from davserver.protocol.headers import ETag
-from davserver.storage.staging import Stage
 
 
 class AlreadyThere(Exception):
@@ -25,16 +24,15 @@ class Node(NamedTuple):
     is_collection: bool
     size: int
     mtime_ns: int
-    #: The earliest time known: no creation time survives the replacement of a file.
-    created_ns: int
     inode: int
+    #: It was found through a symbolic link: its locks and properties are those of another path.
+    is_link: bool = False
 
     @classmethod
     def of(cls, status: os.stat_result) -> Node:
         """`status` is that of a file or a folder."""
         folder = modes.S_ISDIR(status.st_mode)
-        mtime, ctime = status.st_mtime_ns, status.st_ctime_ns
-        return cls(folder, 0 if folder else status.st_size, mtime, min(mtime, ctime), status.st_ino)
+        return cls(folder, 0 if folder else status.st_size, status.st_mtime_ns, status.st_ino)
 
     @property
     def tag(self) -> str:
@@ -49,11 +47,6 @@ class Node(NamedTuple):
     def last_modified(self) -> int:
         """Seconds since the epoch."""
         return self.mtime_ns // 1_000_000_000
-
-    @property
-    def created(self) -> int:
-        """Seconds since the epoch."""
-        return self.created_ns // 1_000_000_000
 
 
 _SERVED = frozenset({modes.S_IFREG, modes.S_IFDIR})
@@ -73,17 +66,3 @@ class OpenFile:
 
     def close(self) -> None:
         os.close(self.fd)
-
-
-class Discarded:
-    """What was taken out of sight and is still to be removed, which may take its time: outside the hold."""
-
-    def __init__(self, *leftovers: tuple[Stage, str]) -> None:
-        self._leftovers = leftovers
-
-    def __add__(self, other: Discarded) -> Discarded:
-        return Discarded(*self._leftovers, *other._leftovers)
-
-    def empty(self) -> None:
-        for stage, name in self._leftovers:
-            stage.clear(name)

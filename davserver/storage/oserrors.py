@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from davserver.protocol.errors import (
     BadRequest,
+    Busy,
     Conflict,
     Forbidden,
     InsufficientStorage,
@@ -53,7 +54,7 @@ _REFUSALS: dict[int, Callable[[], Refused]] = {
     errno.EISDIR: lambda: Conflict("There is a collection at this path."),
     errno.EEXIST: lambda: Conflict("There is something at this path already."),
     errno.ENOTEMPTY: lambda: Conflict("The collection is not empty."),
-    errno.EBUSY: lambda: Conflict("The server's file system is busy with this resource."),
+    errno.EBUSY: lambda: Busy("The server's file system is busy with this resource; try again later."),
     errno.EMFILE: _exhausted,
     errno.ENFILE: _exhausted,
     errno.ENOMEM: _exhausted,

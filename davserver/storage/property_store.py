@@ -1,7 +1,7 @@
 """PropertyStore: dead properties, which follow their resource through COPY, MOVE and DELETE.
 
-Rows are keyed by path. Subtrees are ranges of keys, so no character of a name means anything to the
-database, and a move changes the leading prefix of a key and nothing else of it.
+Rows are keyed by path. Subtrees are ranges of keys, so no character of a name means anything to the database, and a
+move changes the leading prefix of a key and nothing else of it. Each change of a subtree is one statement.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from davserver.protocol.errors import InsufficientStorage
 from davserver.protocol.paths import DavPath
 from davserver.protocol.properties import PropertyUpdate, PropName, SetProperty
 from davserver.storage.hold import Hold
-from davserver.storage.lock_manager import below
 from davserver.storage.state import State
 
 #: Dead properties of one resource: name → its whole element.
@@ -20,6 +20,8 @@ Dead = Mapping[PropName, bytes]
 
 #: Properties of the members of one collection that are held in memory at once.
 _AT_ONCE = 10_000
+
+_SELECT = "SELECT path, namespace, local, xml FROM properties"
 
 
 class DeadOfMembers:
@@ -40,10 +42,14 @@ class DeadOfMembers:
 
 
 class PropertyStore:
-    """Dead properties of one server. Every change demands the hold under which the resource itself changes."""
+    """Dead properties of one server. Every change demands the hold under which the resource itself changes.
 
-    def __init__(self, state: State) -> None:
+    `limit`: bytes that the dead properties of one resource may take together.
+    """
+
+    def __init__(self, state: State, *, limit: int = 1 << 20) -> None:
         self._state = state
+        self._limit = limit
 
     def of(self, path: DavPath) -> Dead:
         """Those of one resource."""
@@ -53,9 +59,15 @@ class PropertyStore:
     def of_members(self, collection: DavPath) -> DeadOfMembers:
         return DeadOfMembers(self._state, collection)
 
+    def any_at(self, path: DavPath) -> bool:
+        """Does the resource, or anything below it, have any?"""
+        return bool(self._state.query(f"SELECT 1 FROM properties WHERE {_TREE} LIMIT 1", _tree(path.key)))  # noqa: S608
+
     def patch(self, hold: Hold, path: DavPath, changes: PropertyUpdate) -> None:
-        """Set and remove, in order; all or nothing."""
+        """Set and remove, in order; all or nothing. Raises InsufficientStorage when they grow too large."""
         hold.require(path)
+        if not changes:
+            return
         with self._state.transaction():
             for change in changes:
                 key = (path.key, change.name.namespace, change.name.local)
@@ -67,52 +79,62 @@ class PropertyStore:
                     )
                 else:
                     self._state.query("DELETE FROM properties WHERE path = ? AND namespace = ? AND local = ?", key)
+            ((size,),) = self._state.query(
+                "SELECT total(length(xml) + length(namespace) + length(local)) FROM properties WHERE path = ?",
+                (path.key,),
+            )
+            if size > self._limit:
+                raise InsufficientStorage(f"The properties of one resource may take {self._limit} bytes together.")
 
     def remove(self, hold: Hold, path: DavPath) -> None:
         """Forget those of `path` and of everything below it. Costs one short query where there are none."""
         hold.require(path)
-        if self._any(path):
-            low, high = below(path)
-            with self._state.transaction():
-                self._state.query("DELETE FROM properties WHERE path = ?", (path.key,))
-                self._state.query("DELETE FROM properties WHERE path >= ? AND path < ?", (low, high))
-
-    def copy(self, hold: Hold, source: DavPath, destination: DavPath, *, recursive: bool) -> None:
-        """RFC 4918 §9.8.2. What the destination had before is forgotten."""
-        hold.require(destination)
-        with self._state.transaction():
-            self.remove(hold, destination)
-            if not self._any(source):
-                return
-            low, high = below(source) if recursive else ("", "")
-            rows = self._state.query(
-                "SELECT path, namespace, local, xml FROM properties WHERE path = ? OR (path >= ? AND path < ?)",
-                (source.key, low, high),
-            )
-            for path, namespace, local, xml in rows:
-                copy = DavPath.from_key(path).rebase(source, destination)
-                self._state.query(
-                    "INSERT INTO properties (path, namespace, local, parent, xml) VALUES (?, ?, ?, ?, ?)",
-                    (copy.key, namespace, local, _parent(copy), xml),
-                )
+        if self.any_at(path):
+            self.unstage(path.key)
 
     def move(self, hold: Hold, source: DavPath, destination: DavPath) -> None:
         """RFC 4918 §9.9.1. What the destination had before is forgotten."""
         hold.require(source)
-        with self._state.transaction():
-            self.copy(hold, source, destination, recursive=True)
-            self.remove(hold, source)
+        self.adopt(hold, source.key, destination)
 
-    def _any(self, path: DavPath) -> bool:
-        low, high = below(path)
-        return bool(
-            self._state.query(
-                "SELECT 1 FROM properties WHERE path = ? OR (path >= ? AND path < ?) LIMIT 1", (path.key, low, high)
-            )
+    def stage(self, source: DavPath, staged: str, *, recursive: bool) -> None:
+        """RFC 4918 §9.8.2: copy the properties of `source` to where they wait for the copy to become visible."""
+        low, high = _below(source.key) if recursive else ("", "")
+        self._state.query(
+            "INSERT INTO properties (path, namespace, local, parent, xml) "
+            "SELECT ? || substr(path, ?), namespace, local, "
+            "CASE path WHEN ? THEN NULL ELSE ? || substr(parent, ?) END, xml "
+            "FROM properties WHERE path = ? OR (path >= ? AND path < ?)",
+            (staged, len(source.key) + 1, source.key, staged, len(source.key) + 1, source.key, low, high),
         )
 
+    def adopt(self, hold: Hold, key: str, destination: DavPath) -> None:
+        """Those at `key` and below, staged or of another path, become the destination's. What it had is forgotten."""
+        with self._state.transaction():
+            self.remove(hold, destination)
+            after = len(key) + 1
+            self._state.query(
+                f"UPDATE properties SET path = ? || substr(path, ?), {_NEW_PARENT} WHERE {_TREE}",  # noqa: S608
+                (destination.key, after, key, _parent(destination), destination.key, after, *_tree(key)),
+            )
 
-_SELECT = "SELECT path, namespace, local, xml FROM properties"
+    def unstage(self, key: str) -> None:
+        """Forget those at `key`, and below it."""
+        self._state.query(f"DELETE FROM properties WHERE {_TREE}", _tree(key))  # noqa: S608
+
+
+_NEW_PARENT = "parent = CASE path WHEN ? THEN ? ELSE ? || substr(parent, ?) END"
+_TREE = "(path = ? OR (path >= ? AND path < ?))"
+
+
+def _tree(key: str) -> tuple[str, str, str]:
+    """Parameters of `_TREE`: a resource and everything below it."""
+    return (key, *_below(key))
+
+
+def _below(key: str) -> tuple[str, str]:
+    """The range of keys below one: low <= key < high. "0" is the character after "/"."""
+    return ("/", "0") if key == "/" else (key + "/", key + "0")
 
 
 def _by_member(rows: Iterable[tuple[Any, ...]]) -> dict[str, dict[PropName, bytes]]:

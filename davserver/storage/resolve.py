@@ -1,7 +1,8 @@
 """From names to an open file, never outside a root and never through a symbolic link.
 
-A link is a second name of a file, and a way round the locks of its first; so links are not followed at all,
-also not to places within the root. The kernel resolves in one step, relative to an open directory (openat2
+A link is a second name of a file, and a way round the locks of its first; so links are not followed, also not to
+places within the root. (Where a share follows links, `spelling` first finds the true names of what they lead to.)
+The kernel resolves in one step, relative to an open directory (openat2
 with RESOLVE_BENEATH and RESOLVE_NO_SYMLINKS): there is no moment between a check and an open. Where the
 kernel (before 5.6) or a sandbox has no openat2, the path is walked name by name with O_NOFOLLOW.
 """
@@ -16,10 +17,13 @@ from functools import cache
 
 _OPENAT2 = 437  # the same number on every architecture (include/uapi/asm-generic/unistd.h)
 _RESOLVE_NO_MAGICLINKS, _RESOLVE_NO_SYMLINKS, _RESOLVE_BENEATH = 0x02, 0x04, 0x08
-_RESOLVE = _RESOLVE_BENEATH | _RESOLVE_NO_SYMLINKS | _RESOLVE_NO_MAGICLINKS
+_LINKED = _RESOLVE_BENEATH | _RESOLVE_NO_MAGICLINKS
+_STRICT = _LINKED | _RESOLVE_NO_SYMLINKS
 _ALWAYS = os.O_CLOEXEC | os.O_NOFOLLOW
 #: Opening a pipe must not wait for somebody at its other end. openat2 refuses these beside O_PATH.
 _OPENING = os.O_NONBLOCK | os.O_NOCTTY
+#: Renames elsewhere that may disturb the kernel's walk over links before it counts as leading nowhere.
+_TRIES = 20
 
 
 class _OpenHow(ctypes.Structure):
@@ -62,6 +66,20 @@ class Resolver:
                 return self._walk(names, flags)  # a rename elsewhere disturbed the kernel's walk
             raise
 
+    def follow(self, names: Sequence[str], flags: int) -> int:
+        """`open`, through links that stay below the root. Raises OSError: EXDEV where one leads out, ENOSYS where
+        the kernel cannot tell."""
+        if not self._openat2:
+            raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+        path = os.fsencode("/".join(names)) or b"."
+        for _ in range(_TRIES):
+            try:
+                return _openat2(self._root, path, flags, links=True)
+            except OSError as error:
+                if error.errno != errno.EAGAIN:
+                    raise
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
     def _walk(self, names: Sequence[str], flags: int) -> int:
         at, owned = self._root, False
         try:
@@ -76,8 +94,9 @@ class Resolver:
                 os.close(at)
 
 
-def _openat2(directory: int, path: bytes, flags: int) -> int:
-    how = _OpenHow(_complete(flags), 0, _RESOLVE)
+def _openat2(directory: int, path: bytes, flags: int, *, links: bool = False) -> int:
+    flags = _complete(flags)
+    how = _OpenHow(flags & ~os.O_NOFOLLOW, 0, _LINKED) if links else _OpenHow(flags, 0, _STRICT)
     fd: int = _syscall(_OPENAT2, directory, path, ctypes.byref(how), ctypes.sizeof(how))
     if fd < 0:
         number = ctypes.get_errno()

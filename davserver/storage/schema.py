@@ -49,6 +49,26 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
         "CREATE INDEX properties_parent ON properties (parent)",
         """
+        CREATE TABLE intents (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            kind TEXT NOT NULL,
+            path TEXT NOT NULL,
+            source TEXT,
+            inode TEXT NOT NULL,
+            other TEXT NOT NULL,
+            aside TEXT NOT NULL,
+            mtime_ns INTEGER NOT NULL,
+            token TEXT NOT NULL
+        ) STRICT
+        """,
+        """
+        CREATE TABLE usage (
+            share TEXT PRIMARY KEY,
+            bytes INTEGER NOT NULL,
+            moved INTEGER NOT NULL
+        ) STRICT, WITHOUT ROWID
+        """,
+        """
         CREATE TABLE clock (
             id INTEGER PRIMARY KEY CHECK (id = 1),
             latest REAL NOT NULL

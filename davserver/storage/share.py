@@ -2,38 +2,107 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from davserver.protocol.errors import NotFound
+from davserver.protocol.errors import ContentTooLarge, InsufficientStorage, NotFound, Refused
 from davserver.protocol.paths import DavPath
+from davserver.storage.journal import Journal
 from davserver.storage.lock_manager import LockManager
 from davserver.storage.property_store import PropertyStore
+from davserver.storage.quota import Quota
 from davserver.storage.state import State
-from davserver.storage.tree import Tree
+from davserver.storage.tree import Space, Tree
+
+_log = logging.getLogger("davserver")
+
+
+class Limits(NamedTuple):
+    """What one request, or one file, may take."""
+
+    #: Largest XML request body, in bytes.
+    xml: int = 1 << 20
+    #: Largest dead property, in bytes.
+    property: int = 68 << 10
+    #: PROPFIND with Depth: infinity is carried out (RFC 4918 §9.1 lets a server refuse it).
+    propfind_infinity: bool = False
+    #: Resources that it then lists at most.
+    propfind_resources: int = 100_000
+    #: Largest file, in bytes; None: as large as the file system takes.
+    file: int | None = None
+
+
+UNLIMITED = Limits()
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """One served folder. Locks, properties and state are the same objects for all shares of a server."""
+    """One served folder. Locks, properties, journal and state are the same objects for all shares of a server."""
 
     at: DavPath
     tree: Tree
     locks: LockManager
     properties: PropertyStore
+    journal: Journal
     state: State
     read_only: bool = False
-    #: PROPFIND with Depth: infinity is carried out (RFC 4918 §9.1 lets a server refuse it).
-    propfind_infinity: bool = False
-    #: Largest XML request body, in bytes.
-    xml_limit: int = 1 << 20
+    limits: Limits = UNLIMITED
+    quota: Quota | None = None
+
+    def space(self, path: DavPath) -> Space:
+        """Bytes that are left for files at `path`, and that are taken: by the share where it has a quota, else by all
+        that lies on its file system."""
+        space = self.tree.space(path)
+        if self.quota is None:
+            return space
+        left = self.quota.left
+        return Space(left if space.available is None else min(left, space.available), self.quota.used)
+
+    def require_room(self, folder: DavPath, size: int, *, replaced: int = 0) -> None:
+        """Will a file of `size` bytes find room in `folder`, in place of one of `replaced` bytes? Raises
+        ContentTooLarge, InsufficientStorage. What is replaced goes when the new file is whole: the disk must hold both.
+        """
+        if self.limits.file is not None and size > self.limits.file:
+            raise ContentTooLarge(f"A file may have at most {self.limits.file} bytes here.")
+        available = self.tree.space(folder).available
+        if available is not None and size > available:
+            raise InsufficientStorage("There is no space left for this file.")
+        if self.quota is not None and size - replaced > self.quota.left:
+            raise InsufficientStorage("The quota of this share does not leave room for this file.")
+
+    @contextmanager
+    def charged(self, size: int) -> Iterator[None]:
+        """What becomes visible inside takes `size` bytes more than what it replaces. Raises InsufficientStorage."""
+        if self.quota is not None and size > 0:
+            self.quota.charge(size)
+        try:
+            yield
+        except BaseException:
+            self.give_back(size)
+            raise
+        self.give_back(-size)
+
+    def give_back(self, size: int) -> None:
+        """`size` bytes are free again. What has happened is not undone by a figure that could not be written: the next
+        start counts anew."""
+        if self.quota is not None and size > 0:
+            try:
+                self.quota.charge(-size)
+            except Refused as refused:
+                _log.warning("share %s: its quota counts %d bytes too many: %s", self.at, size, refused.message)
 
 
 class Shares:
-    """All shares of a server; one stands at the root of the URL space."""
+    """All shares of a server, at least one; one stands at the root of the URL space."""
 
     def __init__(self, shares: Iterable[Share]) -> None:
         self._shares = sorted(shares, key=lambda share: len(share.at.segments), reverse=True)
+        common = self._shares[0]
+        self.locks, self.properties = common.locks, common.properties
+        self.journal, self.state = common.journal, common.state
 
     def of(self, path: DavPath) -> Share:
         """The share that `path` lies in: the one mounted deepest. Raises NotFound outside all of them."""
@@ -41,6 +110,10 @@ class Shares:
             if share.at.contains(path):
                 return share
         raise NotFound("There is no share at this path.")
+
+    def locate(self, path: DavPath, *, link: bool = False) -> DavPath:
+        """The one path of the resource that `path` means: what locks, properties and rules are asked about."""
+        return self.of(path).tree.locate(path, link=link)
 
     def mounted_in(self, collection: DavPath) -> list[Share]:
         """Shares mounted as direct members of `collection`."""

@@ -1,12 +1,12 @@
 """Staging: new content is made aside and becomes visible in one step, or never.
 
-The staging folder `.davserver~stage` lies at the top of the file system that the target is on, so that the
-last step is a rename. Uploads are unnamed files in it (O_TMPFILE), which the kernel forgets with the
-process; where a file system has none of those, and for copies of folders, they have a name in it. Names
-that begin with `.davserver~` are private: never listed, never reachable.
+The staging folder `.davserver~stage` lies at the top of the file system that the target is on, so that the last
+step is a rename. In it every process that is at work has a folder of its own, and a lock (flock) on it for as long
+as it lives. So who opens a stage can tell what the dead left behind, and clears it; what an intent still needs
+(`journal`) stays.
 
-Every server that uses a staging folder holds a shared flock on it. Who can get it exclusively is alone, and
-clears what a crash left behind; that is tried whenever the folder is opened.
+Uploads are unnamed files (O_TMPFILE), which the kernel forgets with the process. Copies of folders, uploads where a
+file system has no unnamed files, and what is on its way out have a name in the process's folder.
 """
 
 from __future__ import annotations
@@ -16,89 +16,202 @@ import errno
 import fcntl
 import os
 import secrets
-from collections.abc import Iterator
+import stat as modes
+import threading
+from collections.abc import Callable, Container, Iterator
 
-from davserver.storage.resolve import Resolver
+from davserver.storage.rename import Place
+from davserver.storage.served import PRIVATE_PREFIX
 
-PRIVATE_PREFIX = ".davserver~"
 FOLDER = PRIVATE_PREFIX + "stage"
 
+_OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NO_TMPFILE = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL})
+#: Seconds that a start waits for what the dead left to be cleared; what is left then is cleared beside the work.
+_PATIENCE = 1.0
 
 
 class Stage:
-    """The staging folder of one file system."""
+    """The staging folder of one file system, and this process's own folder in it, which `fd` is."""
 
-    def __init__(self, parent_fd: int, *, use_tmpfile: bool = True) -> None:
-        """`parent_fd`: the directory at the top of the file system. Raises OSError where it cannot be written."""
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(FOLDER, 0o700, dir_fd=parent_fd)
-        self.fd = os.open(FOLDER, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent_fd)
+    def __init__(self, top: int, *, needed: Callable[[], Container[str]] = frozenset) -> None:
+        """`top`: the directory at the top of the file system. `needed`: references that must outlive their process.
+
+        Raises OSError where it cannot be written.
+        """
+        self._top = os.dup(top)
         try:
-            self._claim()
+            self._folder, self.session, self.fd = self._open()
         except BaseException:
-            os.close(self.fd)
+            os.close(self._top)
             raise
-        self._use_tmpfile = use_tmpfile
+        self._needed = needed
+        self._closing = threading.Event()
+        self._sweeper = threading.Thread(target=self.sweep, name="davserver sweeper", daemon=True)
+        self._sweeper.start()
+        self._sweeper.join(_PATIENCE)
 
-    def _claim(self) -> None:
+    def _open(self) -> tuple[int, str, int]:
+        while True:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(FOLDER, 0o700, dir_fd=self._top)
+            with contextlib.ExitStack() as undo:
+                try:
+                    folder = os.open(FOLDER, _OPEN, dir_fd=self._top)
+                    undo.callback(os.close, folder)
+                    name = secrets.token_hex(8)
+                    os.mkdir(name, 0o700, dir_fd=folder)
+                    own = os.open(name, _OPEN, dir_fd=folder)
+                    undo.callback(os.close, own)
+                    fcntl.flock(own, fcntl.LOCK_EX)
+                    if os.stat(name, dir_fd=folder).st_ino == os.fstat(own).st_ino:
+                        undo.pop_all()
+                        return folder, name, own
+                except FileNotFoundError:
+                    continue  # somebody who closed, or swept, took it away before it was locked
+
+    def sweep(self) -> None:
+        """Clear what processes left that are no more."""
+        for name in os.listdir(self._folder):
+            if name != self.session:
+                self._sweep(name)
+
+    def _sweep(self, name: str) -> None:
         try:
-            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            pass  # others are at work here: what lies here is theirs
-        else:
-            for name in os.listdir(self.fd):
-                self.clear(name)
-        fcntl.flock(self.fd, fcntl.LOCK_SH)
+            fd = os.open(name, _OPEN, dir_fd=self._folder)
+        except OSError:
+            return  # gone meanwhile, or nothing of ours
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Asked after the lock: its process is dead, and records no more intents.
+            keep = self._needed()
+            for inner in os.listdir(fd):
+                if f"{name}/{inner}" not in keep:
+                    clear(fd, inner, self._closing.is_set)
+            os.rmdir(name, dir_fd=self._folder)
+        except OSError:
+            return  # its process lives, or an intent still needs some of it
+        finally:
+            os.close(fd)
 
-    def new_name(self) -> str:
-        return secrets.token_hex(16)
+    def new_file(self) -> tuple[int, Slot]:
+        """An empty file under a name of its own, open for reading and writing."""
+        slot = self.new_slot()
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        return os.open(slot.place.name, flags, 0o666, dir_fd=self.fd), slot
 
-    def new_file(self) -> tuple[int, str | None]:
-        """An empty file open for writing, and its name in the folder if it has one."""
-        if self._use_tmpfile:
-            try:
-                return os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o666, dir_fd=self.fd), None
-            except OSError as error:
-                if error.errno not in _NO_TMPFILE:
-                    raise
-                self._use_tmpfile = False
-        name = self.new_name()
-        return os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666, dir_fd=self.fd), name
+    def new_slot(self) -> Slot:
+        return Slot(self, _new_name())
 
-    def clear(self, name: str) -> None:
-        """Remove a file or a whole tree from the folder. What cannot be removed stays, invisible, until the next
-        start tries again."""
-        with contextlib.suppress(OSError):
-            try:
-                os.unlink(name, dir_fd=self.fd)
-            except (IsADirectoryError, PermissionError):
-                self._clear_tree(name)
-
-    def _clear_tree(self, name: str) -> None:
-        """Without recursion, since a tree may be deeper than Python's stack; links are removed, not followed."""
-        resolver = Resolver(self.fd)
-        found: list[tuple[str, ...]] = [(name,)]
-        for names in found:  # grows while it is read: parents stand before their children
-            directory = resolver.open(names, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                with os.scandir(directory) as entries:
-                    for entry in entries:
-                        if entry.is_dir(follow_symlinks=False):
-                            found.append((*names, entry.name))
-                        else:
-                            os.unlink(entry.name, dir_fd=directory)
-            finally:
-                os.close(directory)
-        for names in reversed(found):
-            parent = resolver.open(names[:-1], os.O_PATH | os.O_DIRECTORY)
-            try:
-                os.rmdir(names[-1], dir_fd=parent)
-            finally:
-                os.close(parent)
+    @contextlib.contextmanager
+    def recall(self, reference: str) -> Iterator[Place | None]:
+        """What an intent remembers, perhaps another process's; None when its folder has gone."""
+        session, _, name = reference.partition("/")
+        try:
+            fd = os.open(session, _OPEN, dir_fd=self._folder)
+        except FileNotFoundError:
+            yield None
+            return
+        try:
+            yield Place(fd, name)
+        finally:
+            os.close(fd)
 
     def close(self) -> None:
-        os.close(self.fd)
+        """Leave nothing behind, as far as others and what cannot be removed permit."""
+        self._closing.set()
+        self._sweeper.join()
+        for name, folder in ((self.session, self._folder), (FOLDER, self._top)):
+            with contextlib.suppress(OSError):
+                os.rmdir(name, dir_fd=folder)
+        for fd in (self.fd, self._folder, self._top):
+            os.close(fd)
+
+
+def _new_name() -> str:
+    return secrets.token_hex(16)
+
+
+class Slot:
+    """A name in the stage that something may be put aside under."""
+
+    def __init__(self, stage: Stage, name: str) -> None:
+        self.place = Place(stage.fd, name)
+        #: What an intent remembers: it leads to the same place for another process.
+        self.reference = f"{stage.session}/{name}"
+
+    def empty(self) -> int:
+        """Remove what lies there, a file or a whole tree. Returns the bytes of the files that were removed."""
+        return clear(*self.place)
+
+
+class Discarded:
+    """What was taken out of sight and is still to be removed, which may take its time: outside the hold."""
+
+    def __init__(self, *slots: Slot) -> None:
+        self._slots = slots
+
+    def __add__(self, other: Discarded) -> Discarded:
+        return Discarded(*self._slots, *other._slots)
+
+    def empty(self) -> int:
+        """Returns the bytes of the files that were removed."""
+        return sum(slot.empty() for slot in self._slots)
+
+
+def clear(folder: int, name: str, stopped: Callable[[], bool] = lambda: False) -> int:
+    """Remove a file, or a tree of whatever depth, from a stage; returns the bytes of its files. `stopped`: is asked
+    between folders whether to leave the rest for another time.
+
+    What cannot be removed stays, invisible, until the next start tries again. Links are removed, not followed;
+    a file system that is mounted inside is left alone.
+    """
+    freed, device = 0, os.fstat(folder).st_dev
+    todo = [name]
+    while todo and not stopped():
+        with contextlib.suppress(OSError):
+            freed += _clear(folder, todo.pop(), todo, device)
+    return freed
+
+
+def _clear(folder: int, name: str, todo: list[str], device: int) -> int:
+    """Remove one file, or one directory; what lies in a directory comes into the stage itself, and into `todo`.
+
+    So no path is ever longer than a name, and nothing is held open or remembered for the levels of a tree.
+    """
+    status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    if not modes.S_ISDIR(status.st_mode):
+        os.unlink(name, dir_fd=folder)
+        return status.st_size if modes.S_ISREG(status.st_mode) and status.st_nlink == 1 else 0
+    if status.st_dev != device:
+        return 0
+    freed = 0
+    fd = os.open(name, _OPEN, dir_fd=folder)
+    try:
+        for entry in os.listdir(fd):
+            inner = os.stat(entry, dir_fd=fd, follow_symlinks=False)
+            if modes.S_ISDIR(inner.st_mode):
+                aside = _new_name()
+                os.rename(entry, aside, src_dir_fd=fd, dst_dir_fd=folder)
+                todo.append(aside)
+            else:
+                os.unlink(entry, dir_fd=fd)
+                freed += inner.st_size if modes.S_ISREG(inner.st_mode) and inner.st_nlink == 1 else 0
+    finally:
+        os.close(fd)
+    os.rmdir(name, dir_fd=folder)
+    return freed
+
+
+def open_unnamed(folder: int) -> int | None:
+    """An empty file without a name, which will get one in `folder`: it has the group and the access control list that a
+    new file there has. None where the file system has none such."""
+    try:
+        return os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o666, dir_fd=folder)
+    except OSError as error:
+        if error.errno in _NO_TMPFILE:
+            return None
+        raise
 
 
 def link_unnamed(fd: int, directory: int, name: str) -> None:
@@ -109,21 +222,24 @@ def link_unnamed(fd: int, directory: int, name: str) -> None:
     os.link(f"/proc/self/fd/{fd}", name, src_dir_fd=directory, dst_dir_fd=directory, follow_symlinks=True)
 
 
-def keep_attributes(old: os.stat_result, old_fd: int, new_fd: int) -> None:
-    """What replaces a file takes over its mode, and as far as that is permitted its owner and attributes (ACLs)."""
-    new = os.fstat(new_fd)
+def keep_attributes(old: os.stat_result, source: int | str, new: os.stat_result, target: int) -> None:
+    """What replaces a file, or copies it, takes over its mode, and as far as that is permitted its owner and attributes
+    (ACLs). `source`: the old file, open, or a path that leads to it. Raises FileNotFoundError when it has gone."""
     if (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid):
         with _as_far_as_permitted():
-            os.fchown(new_fd, old.st_uid, old.st_gid)
+            os.fchown(target, old.st_uid, old.st_gid)
     if old.st_mode != new.st_mode:
-        os.fchmod(new_fd, old.st_mode & 0o7777)
+        os.fchmod(target, old.st_mode & 0o7777)
+    follow = isinstance(source, int)
     try:
-        names = os.listxattr(old_fd)
-    except OSError:
-        return  # the file system has none
+        names = os.listxattr(source, follow_symlinks=follow)
+    except OSError as error:
+        if error.errno in (errno.EOPNOTSUPP, errno.ENOSYS):
+            return  # the file system has none
+        raise
     for name in names:
         with _as_far_as_permitted():
-            os.setxattr(new_fd, name, os.getxattr(old_fd, name))
+            os.setxattr(target, name, os.getxattr(source, name, follow_symlinks=follow))
 
 
 @contextlib.contextmanager

@@ -1,8 +1,8 @@
 """Tree: the files of one share. Whoever changes one must bring the hold that proves its locks were checked.
 
-The law of this module: every name is resolved below the root in one step and without links (`resolve`);
-every change becomes visible in one step (`staging`), or not at all; no OSError gets out (`oserrors`).
-Cost in system calls: `stat` 3 (open, fstat, close); `open` 2; a listing 3 + one stat for each member.
+The law of this module: every name is resolved below the root in one step and without links (`resolve`); every change
+becomes visible in one step (`staging`), or not at all; no OSError gets out (`oserrors`).
+Cost in system calls: `stat`, `look` and `spot` 3 (open, stat, close); `open` 2; a listing 3, and one stat a member.
 """
 
 from __future__ import annotations
@@ -12,23 +12,49 @@ import os
 import stat as modes
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
-from davserver.protocol.errors import BadRequest, Conflict, Forbidden, NotFound
-from davserver.protocol.messages import Body
+from davserver.protocol.errors import Conflict, Forbidden, NotFound
 from davserver.protocol.paths import DavPath
 from davserver.storage.hold import Hold
-from davserver.storage.node import AlreadyThere, Discarded, Node, OpenFile, OtherDevice, node_of
+from davserver.storage.node import AlreadyThere, Node, OpenFile, node_of
 from davserver.storage.oserrors import refusing
-from davserver.storage.rename import exchange, rename_new
+from davserver.storage.rename import Place
 from davserver.storage.resolve import Resolver
-from davserver.storage.staged import Staged
-from davserver.storage.staging import PRIVATE_PREFIX, Stage, keep_attributes, link_unnamed
+from davserver.storage.served import Served
+from davserver.storage.spelling import ABSENT, Spelling
+from davserver.storage.staging import Stage
 
-BLOCK = 256 * 1024
-_ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
+
+
+class Look(NamedTuple):
+    """What is at a path that something is to be made at, whose parent is there."""
+
+    node: Node | None
+    #: The file system that it lies on, or will lie on.
+    device: int
+
+
+class Spot(NamedTuple):
+    """A path whose folder is open, for as long as its block lasts, and what was there when it was opened."""
+
+    path: DavPath
+    place: Place
+    status: os.stat_result | None
+
+    @property
+    def node(self) -> Node | None:
+        return None if self.status is None else node_of(self.status)
+
+
+class Space(NamedTuple):
+    """Bytes. `available` is None where the file system does not tell."""
+
+    available: int | None
+    used: int
 
 
 class Tree:
@@ -40,18 +66,26 @@ class Tree:
         at: DavPath,
         *,
         durable: bool = True,
+        hide: Iterable[str] = (),
+        follow_symlinks: bool = False,
+        ignore_case: bool = False,
+        needed: Callable[[], Container[str]] = frozenset,
         use_openat2: bool | None = None,
         use_tmpfile: bool = True,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        """Raises OSError when `root` cannot be opened as a directory."""
+        """`needed`: what intents remember of stages. Raises OSError when `root` cannot be opened as a directory."""
+        self.durable = durable
+        self.follows_links = follow_symlinks
+        self.served = Served(hide, at_root=at.is_root)
         self._at = at
-        self._durable = durable
-        self._use_tmpfile = use_tmpfile
+        self._needed = needed
+        self.use_tmpfile = use_tmpfile
         self._clock_ns = clock_ns
         self._root = os.open(root, _DIRECTORY | os.O_CLOEXEC)
         self._device = os.fstat(self._root).st_dev
         self._resolver = Resolver(self._root, use_openat2=use_openat2)
+        self._spelling = Spelling(self._root, self._resolver, ignore_case=ignore_case, follow=follow_symlinks)
         self._stages: dict[int, Stage] = {}
         self._lock = threading.Lock()
         self._last_ns = 0
@@ -59,38 +93,56 @@ class Tree:
     def open_stage(self) -> None:
         """Open the staging folder now, which clears what a crash left behind. Raises OSError."""
         with self._lock:
-            self._stages[self._device] = Stage(self._root, use_tmpfile=self._use_tmpfile)
+            self._stages[self._device] = self._new_stage(self._root)
 
     def close(self) -> None:
         for stage in self._stages.values():
             stage.close()
         os.close(self._root)
 
+    # --- paths
+
+    def locate(self, path: DavPath, *, link: bool = False) -> DavPath:
+        """The one path of the resource that `path` means (see `spelling`). `link`: of a link itself."""
+        names = self._names(path)
+        with refusing():
+            true = self._spelling.true(names, link=link)
+        return path if true is names else DavPath(self._at.segments + true, path.slash)
+
+    def reserved_as(self, path: DavPath) -> DavPath:
+        """What is reserved beside `path`, so that names which would be one file are not made at once."""
+        names = self._names(path)
+        reserved = self._spelling.reserved_as(names)
+        return path if reserved is names else DavPath(self._at.segments + reserved)
+
     # --- reading
 
     def stat(self, path: DavPath) -> Node | None:
         """None when nothing is there that is served: unmapped, private, a link, or no file and no folder."""
         names = self._names(path)
-        if _is_private(names):
+        if not self.served.path(names):
             return None
         with refusing():
             try:
                 fd = self._resolver.open(names, os.O_PATH)
             except OSError as error:
-                if error.errno in _ABSENT:
+                if error.errno in ABSENT:
                     return None
                 raise
             try:
-                return node_of(os.fstat(fd))
+                status = os.fstat(fd)
             finally:
                 os.close(fd)
+            if self.follows_links and modes.S_ISLNK(status.st_mode):
+                return self._linked(names)
+        return node_of(status)
 
     def open(self, path: DavPath) -> OpenFile:
         """Raises NotFound when there is no file. The caller closes it."""
         names = self._names(path)
+        if not self.served.path(names):
+            raise NotFound("There is no file at this path.")
         with refusing():
-            if _is_private(names):
-                raise FileNotFoundError(errno.ENOENT, "private")
             fd = self._resolver.open(names, os.O_RDONLY)
             node = node_of(os.fstat(fd))
         if node is None or node.is_collection:
@@ -103,139 +155,122 @@ class Tree:
 
         Left out: what is not served, members that vanish meanwhile, and names that are no UTF-8.
         """
+        names = self._names(path)
         with refusing():
-            return _members(_Directory(self._resolver.open(self._names(path), _DIRECTORY)))
+            return self._members(names, _Directory(self._resolver.open(names, _DIRECTORY)))
 
-    def space(self, path: DavPath) -> tuple[int, int]:
-        """(available, used) bytes of the file system that `path` lies on."""
-        with refusing(), self._open(path, os.O_PATH) as fd:
+    def space(self, path: DavPath) -> Space:
+        """Of the file system that `path` lies on."""
+        with refusing(), self._open(self._names(path), os.O_PATH) as fd:
             status = os.fstatvfs(fd)
-        return status.f_bavail * status.f_frsize, (status.f_blocks - status.f_bfree) * status.f_frsize
+        # A tmpfs without a limit has no blocks at all. Never negative: the root's reserve may be in use.
+        available = max(status.f_bavail, 0) * status.f_frsize if status.f_blocks else None
+        return Space(available, max(status.f_blocks - status.f_bfree, 0) * status.f_frsize)
 
     # --- writing
 
-    def stage(self, path: DavPath, body: Body, *, expected: int | None = None) -> Staged:
-        """Write a body aside, on the file system that `path` will lie on. `expected`: its length, if known.
+    def look(self, path: DavPath) -> Look:
+        """What is at a path that something is to be made at. Raises Conflict where its parent is missing (RFC 4918
+        §9.3.1, §9.7.1, §9.8.5, §9.9.4)."""
+        if path == self._at:
+            return Look(self.stat(path), self._device)
+        with self.spot(path) as spot:
+            return Look(spot.node, spot.place.device)
 
-        Raises what the body raises, and BadRequest when its length is another: nothing is left behind then.
-        """
+    @contextmanager
+    def spot(self, path: DavPath) -> Iterator[Spot]:
+        """Raises Conflict where the parent is missing, Forbidden for a name that is not served."""
+        names = self._names(path)
+        if not names or not self.served.path(names):
+            raise Forbidden("This name is reserved for the server.")
         with refusing():
-            stage = self._stage_for(path)
-            staged = Staged(self, stage, *stage.new_file())
-        try:
-            size = 0
-            while block := body.read(BLOCK):
-                size += len(block)
-                with refusing():
-                    _write(staged.fd, block)
-            if expected is not None and size != expected:
-                raise BadRequest("The body is not as long as X-Expected-Entity-Length says.")
-        except BaseException:
-            staged.discard()
-            raise
-        return staged
+            try:
+                fd = self._resolver.open(names[:-1], _DIRECTORY)
+            except OSError as error:
+                if error.errno in ABSENT:
+                    raise Conflict("The parent collection does not exist; create it with MKCOL first.") from error
+                raise
+            try:
+                place = Place(fd, names[-1])
+                yield Spot(path, place, place.status())
+            finally:
+                os.close(fd)
 
-    def create_collection(self, hold: Hold, path: DavPath) -> None:
-        """Raises AlreadyThere, Conflict without a parent."""
-        hold.require(path)
-        with self._parent(path) as (parent, name), self._new(path):
-            os.mkdir(name, dir_fd=parent)
-            self.sync(parent)
+    def create_collection(self, hold: Hold, spot: Spot) -> None:
+        """Raises AlreadyThere."""
+        hold.require(spot.path)
+        with self.making(spot):
+            os.mkdir(spot.place.name, dir_fd=spot.place.folder)
+            self.sync(spot.place.folder)
 
-    def create_empty(self, hold: Hold, path: DavPath) -> None:
+    def create_empty(self, hold: Hold, spot: Spot) -> None:
         """An empty file, for a LOCK on an unmapped URL (RFC 4918 §7.3). Raises AlreadyThere."""
-        hold.require(path)
-        with self._parent(path) as (parent, name), self._new(path):
+        hold.require(spot.path)
+        with self.making(spot):
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            os.close(os.open(name, flags, 0o666, dir_fd=parent))
-            self.sync(parent)
+            fd = os.open(spot.place.name, flags, 0o666, dir_fd=spot.place.folder)
+            os.close(fd)
+            self.sync(spot.place.folder)
 
-    def move(self, hold: Hold, source: DavPath, destination: DavPath, *, replace: bool) -> Discarded:
-        """One rename. Raises AlreadyThere when it is not to replace and the destination is taken, OtherDevice when
-        a rename cannot get there."""
-        hold.require(source)
-        hold.require(destination)
-        with self._parent(source) as (source_fd, old), self._parent(destination) as (target_fd, new):
-            with self._new(destination):
-                discarded = self._rename(source_fd, old, target_fd, new, destination, replace=replace)
-            self.sync(source_fd)
-            self.sync(target_fd)
-            return discarded
-
-    def remove(self, hold: Hold, path: DavPath) -> Discarded:
-        """Out of sight in one rename; `Discarded.empty` then removes it."""
+    def set_mtime(self, hold: Hold, path: DavPath, mtime_ns: int) -> None:
         hold.require(path)
-        with self._parent(path) as (parent, name):
-            stage = self._stage_for(path)
-            aside = stage.new_name()
-            os.rename(name, aside, src_dir_fd=parent, dst_dir_fd=stage.fd)
-            self.sync(parent)
-        return Discarded((stage, aside))
+        with refusing(), self._open(self._names(path), os.O_RDONLY) as fd:
+            os.utime(fd, ns=(mtime_ns, mtime_ns))
+            self.sync(fd)
 
-    def set_mtime(self, hold: Hold, path: DavPath, seconds: int) -> None:
-        hold.require(path)
-        with refusing(), self._open(path, os.O_RDONLY) as fd:
-            self.stamp(fd, seconds)
+    @contextmanager
+    def making(self, spot: Spot) -> Iterator[None]:
+        """Something is made at `spot` inside: a name that is taken becomes AlreadyThere, or Forbidden where what is
+        there is not served."""
+        with refusing():
+            try:
+                yield
+            except FileExistsError as error:
+                status = spot.place.status()
+                if status is not None and node_of(status) is None:
+                    raise Forbidden("There is something at this path that the server does not serve.") from error
+                raise AlreadyThere from error
 
-    # --- what staged content needs
-
-    def install(self, hold: Hold, stage: Stage, name: str, path: DavPath, *, replace: bool) -> Discarded:
-        """Give what lies in the stage under `name` its place, in one step. Raises AlreadyThere."""
-        hold.require(path)
-        with self._parent(path) as (parent, target), self._new(path):
-            if not replace:
-                rename_new(name, target, source_fd=stage.fd, destination_fd=parent)
-                discarded = Discarded()
-            elif exchange(name, target, source_fd=stage.fd, destination_fd=parent):
-                discarded = Discarded((stage, name))
-            else:
-                discarded = self._replace(stage, stage.fd, name, parent, target)
-            self.sync(parent)
-        return discarded
-
-    def install_file(
-        self, hold: Hold, stage: Stage, fd: int, name: str | None, path: DavPath, *, replace: bool
-    ) -> None:
-        """`install` for a file that may have no name yet, and that replaces a file if anything."""
-        hold.require(path)
-        with self._parent(path) as (parent, target), self._new(path):
-            if not replace:
-                if name is None:
-                    link_unnamed(fd, parent, target)
-                else:
-                    rename_new(name, target, source_fd=stage.fd, destination_fd=parent)
-            else:
-                self._keep_attributes(parent, target, fd)
-                if name is None:
-                    name = stage.new_name()
-                    link_unnamed(fd, stage.fd, name)
-                try:
-                    os.rename(name, target, src_dir_fd=stage.fd, dst_dir_fd=parent)
-                except OSError:
-                    stage.clear(name)
-                    raise
-            self.sync(parent)
-
-    def stamp(self, fd: int, seconds: int | None) -> None:
-        """Set the time of change: now, or the second a client asked for with a fraction of ours, so that no two
-        versions of a file ever have the same nanosecond."""
+    def new_time(self, seconds: int | None) -> int:
+        """A time of change in nanoseconds: now, or the second a client asked for with a fraction of ours, so that no
+        two versions of a file ever have the same nanosecond."""
         with self._lock:
             self._last_ns = now = max(self._last_ns + 1, self._clock_ns())
-        mtime = now if seconds is None else seconds * 1_000_000_000 + now % 1_000_000_000
-        os.utime(fd, ns=(mtime, mtime))
+        return now if seconds is None else seconds * 1_000_000_000 + now % 1_000_000_000
 
     def sync(self, fd: int) -> None:
-        if self._durable:
+        """An fsync that fails is never tried again: the kernel has dropped the data by then."""
+        if self.durable:
             os.fsync(fd)
 
-    def stage_for(self, path: DavPath) -> Stage:
-        with refusing():
-            return self._stage_for(path)
+    def stage(self, path: DavPath, device: int) -> Stage:
+        """The staging folder on the file system `device`, which `path`'s parent lies on. Raises Refused."""
+        with self._lock, refusing():
+            if device not in self._stages:
+                fd = self._top_of(self._names(path)[:-1], device)
+                try:
+                    self._stages[device] = self._new_stage(fd)
+                finally:
+                    os.close(fd)
+            return self._stages[device]
 
-    def source(self, path: DavPath) -> int:
+    # --- what copying and recovery need
+
+    @contextmanager
+    def source(self, path: DavPath) -> Iterator[int]:
         """A descriptor of a file or folder to copy from. Raises NotFound."""
-        with refusing():
-            return self._resolver.open(self._names(path), os.O_RDONLY)
+        with refusing(), self._open(self._names(path), os.O_RDONLY) as fd:
+            yield fd
+
+    def inode(self, path: DavPath) -> int | None:
+        """Of whatever has exactly this path; None where nothing is, or no parent."""
+        try:
+            with self.spot(path) as spot:
+                if spot.status is None or not self._spelling.is_there(self._names(path)):
+                    return None
+                return spot.status.st_ino
+        except Conflict:
+            return None
 
     # --- inside
 
@@ -243,122 +278,54 @@ class Tree:
         return path.below(self._at)
 
     @contextmanager
-    def _open(self, path: DavPath, flags: int) -> Iterator[int]:
-        fd = self._resolver.open(self._names(path), flags)
+    def _open(self, names: tuple[str, ...], flags: int) -> Iterator[int]:
+        fd = self._resolver.open(names, flags)
         try:
             yield fd
         finally:
             os.close(fd)
 
-    @contextmanager
-    def _parent(self, path: DavPath) -> Iterator[tuple[int, str]]:
-        """The open folder that holds `path`, and its name there. Raises Conflict when there is no such folder."""
-        names = self._names(path)
-        if _is_private(names) or not names:
-            raise Forbidden("This name is reserved for the server.")
-        with refusing():
-            try:
-                fd = self._resolver.open(names[:-1], _DIRECTORY)
-            except OSError as error:
-                if error.errno in _ABSENT:
-                    raise Conflict("The parent collection does not exist.") from error
-                raise
-            try:
-                yield fd, names[-1]
-            finally:
-                os.close(fd)
-
-    @contextmanager
-    def _new(self, path: DavPath) -> Iterator[None]:
+    def _linked(self, names: tuple[str, ...]) -> Node | None:
+        """What a link leads to; None where that is nothing, outside of the share, or not served."""
+        true = self._spelling.true(names)
+        if true == names or not self.served.path(true):
+            return None
         try:
-            yield
-        except FileExistsError as error:
-            if self.stat(path) is None:
-                raise Forbidden("There is something at this path that the server does not serve.") from error
-            raise AlreadyThere from error
-
-    def _stage_for(self, path: DavPath) -> Stage:
-        """The staging folder on the file system that holds `path`'s parent."""
-        names = self._names(path)[:-1]
-        try:
-            device = self._device_of(names)
+            with self._open(true, os.O_PATH) as fd:
+                node = node_of(os.fstat(fd))
         except OSError as error:
-            if error.errno in _ABSENT:
-                raise Conflict("The parent collection does not exist.") from error
+            if error.errno in ABSENT:
+                return None
             raise
-        with self._lock:
-            if device not in self._stages:
-                self._stages[device] = self._new_stage(names, device)
-            return self._stages[device]
+        return None if node is None else node._replace(is_link=True)
 
-    def _new_stage(self, names: tuple[str, ...], device: int) -> Stage:
-        """At the topmost folder on the way to `names` that lies on that device."""
-        ways = (names[:count] for count in range(len(names)))
-        top = next((way for way in ways if self._device_of(way) == device), names)
-        fd = self._resolver.open(top, _DIRECTORY)
-        try:
-            return Stage(fd, use_tmpfile=self._use_tmpfile)
-        finally:
+    def _members(self, names: tuple[str, ...], directory: _Directory) -> Iterator[tuple[str, Node]]:
+        served = self.served.member
+        with os.scandir(directory.fd) as entries:
+            for entry in entries:
+                name = entry.name
+                if not served(names, name):
+                    continue
+                try:
+                    node = node_of(entry.stat(follow_symlinks=False))
+                    if node is None and self.follows_links and entry.is_symlink():
+                        node = self._linked((*names, name))
+                except FileNotFoundError:
+                    continue  # gone since the folder was read
+                if node is not None:
+                    yield name, node
+
+    def _new_stage(self, top: int) -> Stage:
+        return Stage(top, needed=self._needed)
+
+    def _top_of(self, names: tuple[str, ...], device: int) -> int:
+        """The topmost folder on the way to `names` that lies on `device`."""
+        for count in range(len(names) + 1):
+            fd = self._resolver.open(names[:count], _DIRECTORY)
+            if os.fstat(fd).st_dev == device:
+                return fd
             os.close(fd)
-
-    def _device_of(self, names: tuple[str, ...]) -> int:
-        fd = self._resolver.open(names, os.O_PATH | os.O_DIRECTORY)
-        try:
-            return os.fstat(fd).st_dev
-        finally:
-            os.close(fd)
-
-    def _rename(
-        self, source_fd: int, old: str, target_fd: int, new: str, destination: DavPath, *, replace: bool
-    ) -> Discarded:
-        try:
-            if not replace:
-                rename_new(old, new, source_fd=source_fd, destination_fd=target_fd)
-                return Discarded()
-            if _is_file(source_fd, old) and _is_file(target_fd, new):
-                os.rename(old, new, src_dir_fd=source_fd, dst_dir_fd=target_fd)
-                return Discarded()
-            stage = self._stage_for(destination)
-            if not exchange(old, new, source_fd=source_fd, destination_fd=target_fd):
-                return self._replace(stage, source_fd, old, target_fd, new)
-            aside = stage.new_name()
-            os.rename(old, aside, src_dir_fd=source_fd, dst_dir_fd=stage.fd)
-            return Discarded((stage, aside))
-        except OSError as error:
-            if error.errno == errno.EXDEV:
-                raise OtherDevice from error
-            raise
-
-    @staticmethod
-    def _replace(stage: Stage, source_fd: int, old: str, target_fd: int, new: str) -> Discarded:
-        """Where names cannot be exchanged: the old one steps aside first, and back if the new one cannot come."""
-        aside = stage.new_name()
-        os.rename(new, aside, src_dir_fd=target_fd, dst_dir_fd=stage.fd)
-        try:
-            os.rename(old, new, src_dir_fd=source_fd, dst_dir_fd=target_fd)
-        except OSError:
-            os.rename(aside, new, src_dir_fd=stage.fd, dst_dir_fd=target_fd)
-            raise
-        return Discarded((stage, aside))
-
-    @staticmethod
-    def _keep_attributes(parent: int, name: str, new_fd: int) -> None:
-        try:
-            old_fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=parent)
-        except (FileNotFoundError, PermissionError):
-            return  # gone meanwhile, or not ours to read: then there is nothing to take over
-        try:
-            keep_attributes(os.fstat(old_fd), old_fd, new_fd)
-        finally:
-            os.close(old_fd)
-
-
-def _is_private(names: tuple[str, ...]) -> bool:
-    return any(name.startswith(PRIVATE_PREFIX) for name in names)
-
-
-def _is_file(directory: int, name: str) -> bool:
-    return modes.S_ISREG(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode)
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))  # what is mounted there has changed meanwhile
 
 
 class _Directory:
@@ -369,28 +336,3 @@ class _Directory:
 
     def __del__(self) -> None:
         os.close(self.fd)
-
-
-def _members(directory: _Directory) -> Iterator[tuple[str, Node]]:
-    with os.scandir(directory.fd) as entries:
-        for entry in entries:
-            name = entry.name
-            if name.startswith(PRIVATE_PREFIX) or not _is_text(name):
-                continue
-            try:
-                node = node_of(entry.stat(follow_symlinks=False))
-            except FileNotFoundError:
-                continue  # gone since the folder was read
-            if node is not None:
-                yield name, node
-
-
-def _is_text(name: str) -> bool:
-    """Bytes that are no UTF-8 come as lone surrogates, which nothing can be made of in a URL or in XML."""
-    return name.isascii() or not any("\ud800" <= character <= "\udfff" for character in name)
-
-
-def _write(fd: int, block: bytes) -> None:
-    view = memoryview(block)
-    while view:
-        view = view[os.write(fd, view) :]

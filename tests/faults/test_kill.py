@@ -63,12 +63,12 @@ def test_a_kill_in_the_middle_of_a_put_leaves_the_old_file(tmp_path: Path) -> No
 
 
 def open_stages(pid: int) -> int:
-    """How many open files of a process lie in the staging folder, unnamed or not."""
+    """How many files a process has open that have no name: uploads under way."""
     found = 0
     for entry in os.scandir(f"/proc/{pid}/fd"):
         try:
             target = os.readlink(entry.path)
         except FileNotFoundError:
             continue
-        found += ".davserver~stage/" in target
+        found += "/#" in target and target.endswith(" (deleted)")
     return found

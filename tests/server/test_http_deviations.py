@@ -196,7 +196,7 @@ def test_options_is_decoded_like_any_other_method(dav: Dav, folder: str) -> None
     for path, listed in ((f"{folder}/a%20b/%C3%BC.odt", "PUT"), (f"{folder}/a%20b", "PROPFIND"), ("/no/such", "LOCK")):
         answer = dav("OPTIONS", path)
         assert answer.status == 200
-        assert answer.headers["dav"] == "1, 2, 3"
+        assert answer.headers["dav"].startswith("1, 2, 3")
         assert answer.headers["ms-author-via"] == "DAV"
         assert {listed, "LOCK"} <= set(answer.headers["allow"].split(", "))
         assert answer.headers["content-length"] == "0"

@@ -6,34 +6,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from world import COLOUR, HOLD, Nothing, path
 
-from davserver.protocol.paths import ROOT, DavPath
+from davserver.protocol.errors import InsufficientStorage
+from davserver.protocol.paths import ROOT
 from davserver.protocol.properties import DeadProperty, PropName, RemoveProperty, SetProperty
 from davserver.storage import property_store
 from davserver.storage.hold import Unproven
 from davserver.storage.property_store import PropertyStore
 from davserver.storage.sqlite import SqliteState
 
-COLOUR, SIZE = PropName("urn:x", "colour"), PropName("", "size")
-
-
-class Everything:
-    """A hold in which all was checked."""
-
-    def require(self, path: DavPath) -> None:
-        pass
-
-
-class Nothing:
-    def require(self, path: DavPath) -> None:
-        raise Unproven(path.key)
-
-
-HOLD = Everything()
-
-
-def path(text: str) -> DavPath:
-    return DavPath.parse(text)
+SIZE = PropName("", "size")
 
 
 @pytest.fixture
@@ -69,7 +52,7 @@ def test_nothing_changes_without_the_proof(store: PropertyStore) -> None:
     for change in (
         lambda: store.patch(Nothing(), path("/f"), (RemoveProperty(COLOUR),)),
         lambda: store.remove(Nothing(), path("/f")),
-        lambda: store.copy(Nothing(), path("/f"), path("/g"), recursive=True),
+        lambda: store.adopt(Nothing(), "copy 1", path("/f")),
         lambda: store.move(Nothing(), path("/f"), path("/g")),
     ):
         with pytest.raises(Unproven):
@@ -115,27 +98,60 @@ def test_a_move_takes_the_subtree_and_changes_the_beginning_of_a_path_alone(stor
     assert members(store, "/w", "x") == {"x": b"/q/x"}
 
 
+def copy(store: PropertyStore, source: str, destination: str, *, recursive: bool = True) -> None:
+    """As a COPY does: they wait under a key that is no path until the copy is visible."""
+    store.stage(path(source), "copy 7", recursive=recursive)
+    store.adopt(HOLD, "copy 7", path(destination))
+
+
 def test_a_copy_leaves_the_source(store: PropertyStore) -> None:
     for where in ("/a", "/a/b", "/a/b/c", "/ab"):
         put(store, where, where)
-    store.copy(HOLD, path("/a"), path("/z"), recursive=True)
+    copy(store, "/a", "/z")
     assert (get(store, "/z"), get(store, "/z/b"), get(store, "/z/b/c")) == ("/a", "/a/b", "/a/b/c")
-    store.copy(HOLD, path("/a"), path("/z"), recursive=False)
+    assert members(store, "/z", "b") == {"b": b"/a/b"}
+    assert members(store, "/", "z", "a", "ab") == {"z": b"/a", "a": b"/a", "ab": b"/ab"}
+    copy(store, "/a", "/z", recursive=False)
     assert (get(store, "/z"), get(store, "/z/b")) == ("/a", None)
     assert get(store, "/a/b/c") == "/a/b/c"
 
 
 def test_a_copy_of_nothing_clears_the_destination(store: PropertyStore) -> None:
     put(store, "/z/old", "x")
-    store.copy(HOLD, path("/a"), path("/z"), recursive=True)
+    copy(store, "/a", "/z")
     assert everything(store) == {}
 
 
 def test_a_copy_into_itself_ends(store: PropertyStore) -> None:
     put(store, "/a", "1")
     put(store, "/a/f", "2")
-    store.copy(HOLD, path("/a"), path("/a/b"), recursive=True)
+    copy(store, "/a", "/a/b")
     assert everything(store) == {"/a": "1", "/a/b": "1", "/a/b/f": "2", "/a/f": "2"}
+
+
+def test_what_waits_for_a_copy_belongs_to_nobody(store: PropertyStore) -> None:
+    put(store, "/a", "1")
+    put(store, "/a/f", "2")
+    store.stage(path("/a"), "copy 7", recursive=True)
+    assert members(store, "/", "a") == {"a": b"1"}
+    assert members(store, "/a", "f") == {"f": b"2"}
+    store.remove(HOLD, ROOT)
+    assert everything(store) == {"copy 7": "1", "copy 7/f": "2"}
+    store.unstage("copy 7")
+    assert everything(store) == {}
+
+
+def test_the_properties_of_one_resource_are_limited_together(tmp_path: Path) -> None:
+    state = SqliteState(str(tmp_path), durable=False)
+    store = PropertyStore(state, limit=100)
+    for number in range(2):
+        put(store, "/f", "x" * 30, PropName("urn:x", str(number)))
+    with pytest.raises(InsufficientStorage):
+        put(store, "/f", "x" * 50, PropName("urn:x", "2"))
+    put(store, "/f", "y" * 30, PropName("urn:x", "1"))
+    put(store, "/g", "x" * 50)
+    assert len(store.of(path("/f"))) == 2
+    state.close()
 
 
 def test_removal_takes_the_subtree(store: PropertyStore) -> None:

@@ -12,6 +12,7 @@ from davserver.protocol.errors import NotFound
 from davserver.protocol.locks import LockPolicy
 from davserver.protocol.paths import DavPath
 from davserver.storage.gate import Gate
+from davserver.storage.journal import Journal
 from davserver.storage.lock_manager import LockManager
 from davserver.storage.property_store import PropertyStore
 from davserver.storage.share import Share, Shares
@@ -33,7 +34,7 @@ def make(tmp_path: Path) -> Iterator[type]:
         def share(at: str) -> Share:
             tree = Tree(str(tmp_path), path(at))
             stack.callback(tree.close)
-            return Share(path(at), tree, locks, PropertyStore(state), state)
+            return Share(path(at), tree, locks, PropertyStore(state), Journal(state), state)
 
         yield share  # type: ignore[misc]
 

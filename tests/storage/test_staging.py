@@ -5,14 +5,15 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from davserver.storage import copying, rename
-from davserver.storage.staging import FOLDER, Stage, keep_attributes
-from davserver.storage.tree import Tree
+from davserver.storage import copying, rename, staging
+from davserver.storage.rename import Place
+from davserver.storage.staging import FOLDER, Slot, Stage, clear, keep_attributes, open_unnamed
 
 
 @pytest.fixture
@@ -29,44 +30,140 @@ def failing(number: int) -> object:
     return fail
 
 
+def open_files() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
 def test_a_stage_that_cannot_be_locked_is_an_error(parent: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_files()
     monkeypatch.setattr(fcntl, "flock", failing(errno.ENOLCK))
     with pytest.raises(OSError, match="ENOLCK"):
         Stage(parent)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_files() == before
 
 
-def test_without_unnamed_files_it_takes_named_ones(
+def test_a_stage_that_is_closed_leaves_nothing(parent: int, tmp_path: Path) -> None:
+    before = open_files()
+    one, two = Stage(parent), Stage(parent)
+    one.close()
+    assert len(os.listdir(tmp_path / FOLDER)) == 1
+    two.close()
+    assert os.listdir(tmp_path) == []
+    assert open_files() == before
+
+
+def test_a_stage_that_is_swept_away_before_it_is_locked_is_made_again(
     parent: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stage, real = Stage(parent), os.open
+    """Between a folder's making and its lock another server may take it for one that was left behind."""
+    real, calls = fcntl.flock, []
 
-    def no_tmpfile(name: str, flags: int, *arguments: int, **keywords: int) -> int:
-        if flags & os.O_TMPFILE == os.O_TMPFILE:
-            raise OSError(errno.EOPNOTSUPP, "EOPNOTSUPP")
-        return real(name, flags, *arguments, **keywords)
+    def sweep_first(fd: int, operation: int) -> None:
+        calls.append(fd)
+        real(fd, operation)
+        if len(calls) == 1:
+            for name in os.listdir(tmp_path / FOLDER):
+                os.rmdir(tmp_path / FOLDER / name)
+            os.rmdir(tmp_path / FOLDER)
 
-    monkeypatch.setattr(os, "open", no_tmpfile)
-    fd, name = stage.new_file()
-    assert os.listdir(tmp_path / FOLDER) == [name]
-    os.close(fd)
+    monkeypatch.setattr(fcntl, "flock", sweep_first)
+    before = open_files()
+    stage = Stage(parent)
+    assert os.listdir(tmp_path / FOLDER) == [stage.session]
     stage.close()
+    assert open_files() == before
+
+
+def test_what_an_intent_needs_outlives_its_process(parent: int, tmp_path: Path) -> None:
+    dead = tmp_path / FOLDER / "dead"
+    (dead / "kept").mkdir(parents=True)
+    (dead / "cleared").mkdir()
+    (dead / "cleared" / "file").touch()
+    (tmp_path / FOLDER / "a file").touch()
+    stage = Stage(parent, needed=lambda: {"dead/kept"})
+    assert os.listdir(dead) == ["kept"]
+    with stage.recall("dead/kept") as place:
+        assert place is not None
+        assert place.status() is not None
+    with stage.recall("dead/cleared") as place:
+        assert place is not None
+        assert place.status() is None
+    with stage.recall("never/there") as place:
+        assert place is None
+    stage.close()
+    Stage(parent).close()
+    assert not dead.exists()
+
+
+def test_a_start_does_not_wait_for_all_to_be_cleared(
+    parent: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        (tmp_path / FOLDER / "dead" / str(number)).mkdir(parents=True)
+    go_on, real = threading.Event(), staging._clear
+
+    def wait(*arguments: object) -> int:
+        go_on.wait()
+        return real(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(staging, "_clear", wait)
+    monkeypatch.setattr(staging, "_PATIENCE", 0)
+    stage = Stage(parent)
+    assert len(os.listdir(tmp_path / FOLDER / "dead")) == 3
+    threading.Timer(0.05, go_on.set).start()
+    stage.close()  # leaves the rest for another time
+    assert len(os.listdir(tmp_path / FOLDER / "dead")) == 2
+
+
+@pytest.mark.parametrize(("number", "expected"), [(errno.EOPNOTSUPP, None), (errno.EISDIR, None)])
+def test_without_unnamed_files_there_is_none(
+    number: int, expected: None, parent: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "open", failing(number))
+    assert open_unnamed(parent) is expected
 
 
 def test_an_error_of_another_kind_is_not_taken_for_that(parent: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    stage = Stage(parent)
     monkeypatch.setattr(os, "open", failing(errno.EMFILE))
     with pytest.raises(OSError, match="EMFILE"):
-        stage.new_file()
-    monkeypatch.undo()
-    stage.close()
+        open_unnamed(parent)
 
 
 def test_clearing_what_is_gone_is_no_error(parent: int) -> None:
     stage = Stage(parent)
-    stage.clear("never there")
+    assert Slot(stage, "never there").empty() == 0
     stage.close()
+
+
+def test_clearing_counts_what_becomes_free(parent: int, tmp_path: Path) -> None:
+    """A file with another name elsewhere stays; a link is removed and not followed."""
+    (tmp_path / "trash" / "deep" / "deeper").mkdir(parents=True)
+    (tmp_path / "trash" / "one").write_bytes(b"12345")
+    (tmp_path / "trash" / "deep" / "two").write_bytes(b"123")
+    (tmp_path / "elsewhere").write_bytes(b"1234567")
+    os.link(tmp_path / "elsewhere", tmp_path / "trash" / "deep" / "deeper" / "three")
+    (tmp_path / "trash" / "link").symlink_to(tmp_path / "elsewhere")
+    assert clear(parent, "trash") == 8
+    assert os.listdir(tmp_path) == ["elsewhere"]
+    assert clear(parent, "elsewhere") == 7
+    assert clear(parent, "trash") == 0
+
+
+def test_attributes_are_those_of_a_name_or_of_an_open_file(tmp_path: Path) -> None:
+    for source in ("path", "open"):
+        (tmp_path / "old").touch()
+        os.setxattr(tmp_path / "old", "user.tag", b"x")
+        os.chmod(tmp_path / "old", 0o640)
+        (tmp_path / f"link to {source}").symlink_to("old")
+        with open(tmp_path / "old", "rb") as old, open(tmp_path / source, "wb") as new:
+            named = old.fileno() if source == "open" else str(tmp_path / "old")
+            keep_attributes(os.fstat(old.fileno()), named, os.fstat(new.fileno()), new.fileno())
+        assert os.getxattr(tmp_path / source, "user.tag") == b"x"
+        assert os.stat(tmp_path / source).st_mode & 0o777 == 0o640
+
+
+def keep(old: int, new: int) -> None:
+    keep_attributes(os.fstat(old), old, os.fstat(new), new)
 
 
 @pytest.mark.parametrize("number", [errno.EPERM, errno.EACCES, errno.EOPNOTSUPP])
@@ -74,14 +171,15 @@ def test_attributes_are_kept_as_far_as_permitted(number: int, tmp_path: Path, mo
     with open(tmp_path / "old", "wb") as old, open(tmp_path / "new", "wb") as new:
         os.setxattr(old.fileno(), "user.tag", b"x")
         monkeypatch.setattr(os, "setxattr", failing(number))
-        keep_attributes(os.fstat(old.fileno()), old.fileno(), new.fileno())
+        keep(old.fileno(), new.fileno())
         monkeypatch.undo()
-        monkeypatch.setattr(os, "setxattr", failing(errno.ENOSPC))
-        with pytest.raises(OSError, match="ENOSPC"):
-            keep_attributes(os.fstat(old.fileno()), old.fileno(), new.fileno())
-        monkeypatch.undo()
+        for name, number in (("setxattr", errno.ENOSPC), ("listxattr", errno.EIO)):
+            monkeypatch.setattr(os, name, failing(number))
+            with pytest.raises(OSError, match=errno.errorcode[number]):
+                keep(old.fileno(), new.fileno())
+            monkeypatch.undo()
         monkeypatch.setattr(os, "listxattr", failing(errno.EOPNOTSUPP))
-        keep_attributes(os.fstat(old.fileno()), old.fileno(), new.fileno())
+        keep(old.fileno(), new.fileno())
 
 
 @pytest.mark.parametrize("number", [errno.EXDEV, errno.EOPNOTSUPP])
@@ -91,26 +189,20 @@ def test_content_is_copied_where_the_kernel_has_no_short_cut(
     (tmp_path / "source").write_bytes(b"content")
     monkeypatch.setattr(os, "copy_file_range", failing(number))
     with open(tmp_path / "source", "rb") as source, open(tmp_path / "target", "wb") as target:
-        copying._copy_content(source.fileno(), target.fileno())
-    assert (tmp_path / "target").read_bytes() == b"content"
+        assert copying.copy_content(source.fileno(), target.fileno()) == 7
+        source.seek(2)
+        target.seek(0)
+        assert copying.copy_content(source.fileno(), target.fileno(), 3) == 3
+    assert (tmp_path / "target").read_bytes() == b"ntetent"
 
 
 def test_a_disk_that_fills_while_copying_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "copy_file_range", failing(errno.ENOSPC))
     with pytest.raises(OSError, match="ENOSPC"):
-        copying._copy_content(0, 1)
-
-
-def test_a_member_that_vanishes_is_not_copied(parent: int, tmp_path: Path) -> None:
-    from davserver.protocol.paths import ROOT
-
-    tree = Tree(str(tmp_path), ROOT)
-    copying._copy_entry(tree, parent, parent, "never there")
-    assert os.listdir(tmp_path) == []
-    tree.close()
+        copying.copy_content(0, 1)
 
 
 def test_renaming_tells_errors_that_are_none_of_the_file_system(parent: int) -> None:
     for act in (rename.rename_new, rename.exchange):
         with pytest.raises(FileNotFoundError):
-            act("missing", "other", source_fd=parent, destination_fd=parent)
+            act(Place(parent, "missing"), Place(parent, "other"))

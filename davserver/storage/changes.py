@@ -1,0 +1,165 @@
+"""What changes files and rows together: created, deleted, moved, copied, and both or neither whatever dies when.
+
+The law of this module: no method puts a transaction around a rename. Each change here is: the intent (where one is
+needed), the rename, the rows. It is needed where there are rows to change at all, or where the rename takes more than
+one step; a file that has neither properties nor locks costs none. All paths are reserved by the caller's hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from davserver.protocol.errors import NotFound
+from davserver.protocol.paths import DavPath
+from davserver.protocol.properties import PropertyUpdate
+from davserver.storage.hold import Hold
+from davserver.storage.journal import Intent, Kind
+from davserver.storage.node import OtherDevice
+from davserver.storage.recovery import settle
+from davserver.storage.rename import rename_new, replace, takes_steps
+from davserver.storage.share import Shares
+from davserver.storage.staged import StagedCopy
+from davserver.storage.staging import Discarded
+from davserver.storage.tree import Spot
+
+
+def create(shares: Shares, hold: Hold, path: DavPath, make: Callable[[Spot], None], rows: Callable[[], str]) -> None:
+    """`make` makes something at `path`, `rows` stores what goes with it and returns the token of its lock, or "".
+    Both or neither. Raises what they raise."""
+    with shares.state.transaction():
+        shares.properties.remove(hold, path)
+        intent = shares.journal.record(Intent(Kind.CREATE, path, token=rows()))
+    try:
+        with shares.of(path).tree.spot(path) as spot:
+            make(spot)
+    except BaseException:
+        settle(shares, intent, failed=True)
+        raise
+    settle(shares, intent)
+
+
+def delete(shares: Shares, hold: Hold, path: DavPath) -> Discarded:
+    """RFC 4918 §9.6: out of sight in one rename, with its properties and the locks on it and below it."""
+    hold.require(path)
+    tree = shares.of(path).tree
+    with tree.spot(path) as spot:
+        if spot.status is None:
+            raise NotFound("There is nothing at this path.")
+        slot = tree.stage(path, spot.place.device).new_slot()
+        with _recorded(shares, Intent(Kind.DELETE, path, inode=spot.status.st_ino), _has_rows(shares, path)):
+            spot.place.rename(slot.place)
+            tree.sync(spot.place.folder)
+    return Discarded(slot)
+
+
+def move(shares: Shares, hold: Hold, source: DavPath, path: DavPath, *, replacing: bool, respelt: bool) -> Discarded:
+    """RFC 4918 §9.9: one rename. `respelt`: both are names of one resource, which gets the second. Raises AlreadyThere
+    when it is not to replace and the destination is taken, OtherDevice when a rename cannot get there."""
+    hold.require(source)
+    hold.require(path)
+    tree, target = shares.of(source).tree, shares.of(path).tree
+    with tree.spot(source) as old, target.spot(path) as new:
+        if old.place.device != new.place.device:
+            raise OtherDevice
+        if old.status is None:
+            raise NotFound("There is nothing at this path.")
+        slot = target.stage(path, new.place.device).new_slot()
+        intent = Intent(
+            Kind.MOVE,
+            path,
+            source,
+            inode=old.status.st_ino,
+            other=new.status.st_ino if replacing and new.status is not None else 0,
+            aside=slot.reference,
+        )
+        needed = _has_rows(shares, source, path) or (replacing and takes_steps(old.status, new.status))
+        with _recorded(shares, intent, needed), target.making(new):
+            discarded = Discarded()
+            if respelt:
+                old.place.rename(new.place)
+            elif not replacing:
+                rename_new(old.place, new.place)
+            elif replace(old.place, new.place, slot.place):
+                discarded = Discarded(slot)
+            tree.sync(old.place.folder)
+            target.sync(new.place.folder)
+    return discarded
+
+
+def install(
+    shares: Shares, hold: Hold, copy: StagedCopy, source: DavPath, path: DavPath, *, replacing: bool, recursive: bool
+) -> Discarded:
+    """RFC 4918 §9.8: a copy of `source` becomes visible at `path`, with the properties of what it is a copy of."""
+    hold.require(path)
+    tree, properties = shares.of(path).tree, shares.properties
+    with_properties = properties.any_at(source)
+
+    def stage(intent: Intent) -> None:
+        if with_properties:
+            properties.stage(source, intent.staged, recursive=recursive)
+
+    with tree.spot(path) as spot:
+        slot = tree.stage(path, spot.place.device).new_slot()
+        intent = Intent(Kind.COPY, path, inode=copy.inode)
+        with _recorded(shares, intent, with_properties or _has_rows(shares, path), stage):
+            return copy.commit(hold, spot, slot, replacing=replacing)
+
+
+def carry(
+    shares: Shares, hold: Hold, copy: StagedCopy, source: DavPath, path: DavPath, *, replacing: bool
+) -> Discarded:
+    """MOVE between file systems: the copy becomes visible at `path`, and then the source goes."""
+    hold.require(source)
+    hold.require(path)
+    tree, target = shares.of(source).tree, shares.of(path).tree
+    with target.spot(path) as spot:
+        slot = target.stage(path, spot.place.device).new_slot()
+        intent = Intent(Kind.CARRY, path, source, inode=copy.inode, other=tree.inode(source) or 0)
+        intent = shares.journal.record(intent)
+        try:
+            discarded = copy.commit(hold, spot, slot, replacing=replacing)
+        except BaseException:
+            settle(shares, intent)
+            raise
+    return discarded + settle(shares, intent)
+
+
+def patch(shares: Shares, hold: Hold, path: DavPath, changes: PropertyUpdate, mtime: int | None) -> None:
+    """RFC 4918 §9.2: dead properties and the time of change, both or neither."""
+    if mtime is None:
+        shares.properties.patch(hold, path, changes)
+        return
+    tree = shares.of(path).tree
+    node = tree.stat(path)
+    if node is None:
+        raise NotFound("There is nothing at this path.")
+    intent = shares.journal.record(Intent(Kind.TOUCH, path, inode=node.inode, mtime_ns=node.mtime_ns))
+    try:
+        tree.set_mtime(hold, path, tree.new_time(mtime))
+        with shares.state.transaction():
+            shares.properties.patch(hold, path, changes)
+            shares.journal.drop(intent)
+    except BaseException:
+        settle(shares, intent)
+        raise
+
+
+def _has_rows(shares: Shares, *paths: DavPath) -> bool:
+    """Is there a property or a lock at any of the paths, or below it?"""
+    return any(shares.properties.any_at(path) or shares.locks.any_at(path) for path in paths)
+
+
+@contextmanager
+def _recorded(
+    shares: Shares, intent: Intent, needed: bool, rows: Callable[[Intent], None] | None = None
+) -> Iterator[None]:
+    """The rename is done inside; before it the intent is recorded, if one is needed, and after it settled."""
+    if not needed:
+        yield
+        return
+    intent = shares.journal.record(intent, rows)
+    try:
+        yield
+    finally:
+        settle(shares, intent).empty()
