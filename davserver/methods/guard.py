@@ -45,9 +45,17 @@ class Guard:
             raise NotFound("There is nothing at this path.")
         return node
 
-    def fresh(self) -> bool:
-        """For GET and HEAD: False when the answer is 304. Raises PreconditionFailed."""
-        return conditions.check(self.preconditions, self.request.method, self.request.path, self._state_of)
+    def fresh(self, node: Node | None = None) -> bool:
+        """For GET and HEAD: False when the answer is 304. Raises PreconditionFailed.
+
+        `node`: the version that is to be answered with, where it is at hand.
+        """
+        known = node
+
+        def state_of(path: DavPath) -> ResourceState:
+            return self._state_of(path, known if path == self.request.path else None)
+
+        return conditions.check(self.preconditions, self.request.method, self.request.path, state_of)
 
     def look(self, claim: Claim) -> None:
         """The early look, nothing reserved. Raises Locked, PreconditionFailed."""
@@ -87,14 +95,18 @@ class Guard:
             if self.shares.locate(path, link=True) != path:
                 raise Unavailable("Somebody has just changed the spelling of this name; try again.", retry_after=1)
 
-    def _state_of(self, path: DavPath) -> ResourceState:
+    def _state_of(self, path: DavPath, node: Node | None = None) -> ResourceState:
         try:
+            path = self.shares.locate(path)
             share = self.shares.of(path)
         except NotFound:
             return UNMAPPED
-        # RFC 4918 §10.4.4: a state token matches whoever holds the lock; whether it may be used is another question.
-        tokens = frozenset(lock.token for lock in share.locks.covering(path, self.request.now))
-        node = share.tree.stat(path)
+        tokens = frozenset[str]()
+        if self.preconditions.if_ is not None or self.preconditions.lock_token is not None:
+            # RFC 4918 §10.4.4: a state token matches whoever holds the lock; whether it may be used is another
+            # question.
+            tokens = frozenset(lock.token for lock in share.locks.covering(path, self.request.now))
+        node = share.tree.stat(path) if node is None else node
         if node is None:
             return ResourceState(False, None, tokens, None)
         return ResourceState(True, None if node.is_collection else node.etag, tokens, node.last_modified)

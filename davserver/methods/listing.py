@@ -7,21 +7,11 @@ where a folder has more dead properties than are to be held in memory, one query
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import cache, partial
+from functools import cached_property
 from itertools import islice
 
-from davserver.methods.live import (
-    FORMS,
-    LOCKDISCOVERY,
-    QUOTA_AVAILABLE,
-    QUOTA_USED,
-    SUPPORTEDLOCK,
-    Entry,
-    Form,
-    quota_form,
-    supportedlock_form,
-)
-from davserver.methods.plan import Plan, Wanted
+from davserver.methods.live import Entry
+from davserver.methods.plan import Wanted, plan_for
 from davserver.protocol import xml_out
 from davserver.protocol.locks import Depth, Lock
 from davserver.protocol.messages import Action, Request
@@ -29,6 +19,7 @@ from davserver.protocol.paths import DavPath, quote_name
 from davserver.protocol.properties import AllProp, PropName
 from davserver.storage.node import Node
 from davserver.storage.share import Share, Shares
+from davserver.storage.tree import Space
 
 #: Members that are read from a folder at a time.
 BLOCK = 500
@@ -40,22 +31,19 @@ class Listing:
     def __init__(self, request: Request, shares: Shares, wanted: Wanted, depth: Depth, *, minimal: bool) -> None:
         self._request = request
         self._shares = shares
-        self._wanted = wanted
-        self._minimal = minimal
         self._compact = (
             depth is not Depth.ZERO
             and isinstance(wanted, AllProp)
             and request.client.agent.startswith("Microsoft-WebDAV-MiniRedir")
         )
+        self._plan = plan_for(wanted, minimal=minimal, compact=self._compact)
 
-    def itself(self, path: DavPath, href: str) -> Iterator[bytes]:
-        """The response for one resource, unless it has just gone."""
+    def itself(self, path: DavPath, href: str, node: Node) -> bytes:
+        """The response for one resource."""
         share = self._shares.of(path)
-        node = share.tree.stat(path)
-        if node is not None:
-            locks = share.locks.covering(path, self._request.now)
-            plan = self._plan(share, path, len(path.segments))
-            yield plan.response(Entry(href, path.name, node, locks, share.properties.of(path)))
+        locks = share.locks.covering(path, self._request.now)
+        setting = self._setting(share, path, len(path.segments))
+        return self._plan.response(Entry(href, path.name, node, locks, share.properties.of(path), setting))
 
     def members(self, collection: DavPath, base: str) -> Iterator[tuple[str, Node, bytes]]:
         """(name, node, response) of each member, in the order of the folder. `base`: the collection's href.
@@ -67,7 +55,8 @@ class Listing:
         inherited = [lock for lock in covering if lock.depth is Depth.INFINITY]
         dead = share.properties.of_members(collection)
         mounted = {mount.at.name: mount for mount in self._shares.mounted_in(collection)}
-        response = self._plan(share, collection, len(collection.segments) + 1).response
+        setting = self._setting(share, collection, len(collection.segments) + 1)
+        response = self._plan.response
         members = share.tree.members(collection)
 
         def answers() -> Iterator[tuple[str, Node, bytes]]:
@@ -78,48 +67,52 @@ class Listing:
                         continue
                     href = base + quote_name(name) + ("/" if node.is_collection else "")
                     if node.is_link:
-                        entry = self._linked(share, collection.child(name), href, node)
+                        entry = self._linked(share, collection.child(name), href, node, setting)
                     else:
                         locks = inherited + rooted[name] if name in rooted else inherited
-                        entry = Entry(href, name, node, locks, of_block.get(name, _NONE))
+                        entry = Entry(href, name, node, locks, of_block.get(name, _NONE), setting)
                     yield name, node, response(entry)
             for name, mount in mounted.items():
                 node_there = mount.tree.stat(mount.at)
                 if node_there is not None:
-                    for answer in self.itself(mount.at, base + quote_name(name) + "/"):
-                        yield name, node_there, answer
+                    yield name, node_there, self.itself(mount.at, base + quote_name(name) + "/", node_there)
 
         return answers()
 
-    def _linked(self, share: Share, path: DavPath, href: str, node: Node) -> Entry:
+    def _linked(self, share: Share, path: DavPath, href: str, node: Node, setting: _Setting) -> Entry:
         """Locks and properties are those of what the link leads to."""
         true = share.tree.locate(path)
-        return Entry(href, path.name, node, share.locks.covering(true, self._request.now), share.properties.of(true))
+        locks = share.locks.covering(true, self._request.now)
+        return Entry(href, path.name, node, locks, share.properties.of(true), setting)
 
-    def _plan(self, share: Share, path: DavPath, level: int) -> Plan:
-        """For the resource at `path`, or the members of the collection there; `level`: names in their paths."""
-        lockable = not share.read_only and self._request.permissions.allows(Action.WRITE, path)
-        space = cache(lambda: share.tree.space(path))
-        forms = {
-            **FORMS,
-            QUOTA_AVAILABLE: quota_form(QUOTA_AVAILABLE.local, lambda _: space()[0]),
-            QUOTA_USED: quota_form(QUOTA_USED.local, lambda _: space()[1]),
-            SUPPORTEDLOCK: supportedlock_form(lockable=lockable),
-            LOCKDISCOVERY: Form("%s", "%s", partial(self._lockdiscovery, level)),
-        }
-        return Plan(self._wanted, forms, minimal=self._minimal, compact=self._compact)
+    def _setting(self, share: Share, path: DavPath, level: int) -> _Setting:
+        return _Setting(self._request, share, path, level, compact=self._compact)
 
-    def _lockdiscovery(self, level: int, entry: Entry) -> str:
+
+class _Setting:
+    """Of the resource at `path`, or of the members of the collection there. `level`: the names in their paths."""
+
+    def __init__(self, request: Request, share: Share, path: DavPath, level: int, *, compact: bool) -> None:
+        self.lockable = not share.read_only and request.permissions.allows(Action.WRITE, path)
+        self._request, self._share, self._path, self._level = request, share, path, level
+        self._no_locks = "" if compact else "<D:lockdiscovery/>"
+
+    def lockdiscovery(self, entry: Entry) -> str:
         if not entry.locks:
-            return "" if self._compact else "<D:lockdiscovery/>"
+            return self._no_locks
         request = self._request
 
         def root(lock: Lock) -> str:
             # LibreOffice takes the last href of a response for the resource's: the same spelling where it is the
             # root. What covers a resource is rooted at it or above it.
-            return entry.href if len(lock.root.segments) == level else lock.href(request.prefix)
+            return entry.href if len(lock.root.segments) == self._level else lock.href(request.prefix)
 
         return xml_out.lockdiscovery(entry.locks, request.principal, request.now, root).decode()
+
+    @cached_property
+    def space(self) -> Space:
+        """Of the file system of the collection; one that is mounted in it tells its own when it is asked itself."""
+        return self._share.space(self._path)
 
 
 _NONE: Mapping[PropName, bytes] = {}

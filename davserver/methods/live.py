@@ -8,7 +8,7 @@ that in, once a member.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from davserver.protocol.headers import format_http_date, format_iso_date
 from davserver.protocol.locks import Lock
@@ -16,6 +16,19 @@ from davserver.protocol.media_types import media_type
 from davserver.protocol.properties import DAV, RESOURCETYPE, PropName
 from davserver.protocol.xml_out import escaped
 from davserver.storage.node import Node
+from davserver.storage.tree import Space
+
+
+class Setting(Protocol):
+    """What is the same for all resources of one collection: who asks, and what they may do there."""
+
+    #: They could take a lock here.
+    lockable: bool
+
+    def lockdiscovery(self, entry: Entry) -> str: ...
+
+    @property
+    def space(self) -> Space: ...
 
 
 class Entry(NamedTuple):
@@ -26,6 +39,7 @@ class Entry(NamedTuple):
     node: Node
     locks: list[Lock]
     dead: Mapping[PropName, bytes]
+    setting: Setting
 
 
 class Undefined(Exception):
@@ -57,18 +71,23 @@ def _file_only(name: str, fill: Callable[[Entry], object]) -> Form:
     return Form(f"<D:{name}>%s</D:{name}>", None, fill)
 
 
-def quota_form(name: str, fill: Callable[[Entry], object]) -> Form:
-    """RFC 4331: of collections."""
+def _collection_only(name: str, fill: Callable[[Entry], object]) -> Form:
     return Form(None, f"<D:{name}>%s</D:{name}>", fill)
 
 
+def _available(entry: Entry) -> int:
+    available = entry.setting.space.available
+    if available is None:
+        raise Undefined
+    return available
+
+
+_ENTRY = "<D:lockentry><D:lockscope><D:%s/></D:lockscope><D:locktype><D:write/></D:locktype></D:lockentry>"
+_LOCKABLE = _ENTRY % "exclusive" + _ENTRY % "shared"
+
 DISPLAYNAME = PropName(DAV, "displayname")
 SUPPORTEDLOCK = PropName(DAV, "supportedlock")
-LOCKDISCOVERY = PropName(DAV, "lockdiscovery")
-QUOTA_AVAILABLE = PropName(DAV, "quota-available-bytes")
-QUOTA_USED = PropName(DAV, "quota-used-bytes")
 
-#: What depends on the file alone. The others depend on who asks, and where.
 FORMS: Mapping[PropName, Form] = {
     RESOURCETYPE: Form("<D:resourcetype/>", "<D:resourcetype><D:collection/></D:resourcetype>"),
     # No creation time survives that every write makes a new file: the time of change is the earliest that is known.
@@ -78,13 +97,10 @@ FORMS: Mapping[PropName, Form] = {
     PropName(DAV, "getcontenttype"): _file_only("getcontenttype", lambda entry: media_type(entry.name)),
     PropName(DAV, "getetag"): _file_only("getetag", lambda entry: f'"{entry.node.tag}"'),
     DISPLAYNAME: _both("displayname", _displayname),
+    # RFC 4331: of collections.
+    PropName(DAV, "quota-available-bytes"): _collection_only("quota-available-bytes", _available),
+    PropName(DAV, "quota-used-bytes"): _collection_only("quota-used-bytes", lambda e: e.setting.space.used),
+    # Where locking would be refused LibreOffice must not be told that it could: it shows an error box.
+    SUPPORTEDLOCK: _both("supportedlock", lambda entry: _LOCKABLE if entry.setting.lockable else ""),
+    PropName(DAV, "lockdiscovery"): Form("%s", "%s", lambda entry: entry.setting.lockdiscovery(entry)),
 }
-
-_ENTRY = "<D:lockentry><D:lockscope><D:%s/></D:lockscope><D:locktype><D:write/></D:locktype></D:lockentry>"
-_LOCKABLE = f"<D:supportedlock>{_ENTRY % 'exclusive'}{_ENTRY % 'shared'}</D:supportedlock>"
-
-
-def supportedlock_form(*, lockable: bool) -> Form:
-    """Where locking would be refused LibreOffice must not be told that it could: it shows an error box."""
-    text = _LOCKABLE if lockable else "<D:supportedlock/>"
-    return Form(text, text)

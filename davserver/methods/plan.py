@@ -8,9 +8,10 @@ for by name, a name that XML cannot carry) its properties are gone through one b
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
-from davserver.methods.live import SUPPORTEDLOCK, Entry, Form, Undefined
+from davserver.methods.live import FORMS, SUPPORTEDLOCK, Entry, Form, Undefined
 from davserver.protocol import xml_out
 from davserver.protocol.properties import LIVE, AllProp, NamedProps, PropName, PropNames
 
@@ -25,20 +26,18 @@ class _Template(NamedTuple):
 
 
 class Plan:
-    """`forms`: all live properties. `minimal`: properties that are not there are not told of (RFC 8144 §2.1).
+    """`minimal`: properties that are not there are not told of (RFC 8144 §2.1).
 
     `compact`: without supportedlock; Explorer shows an empty folder when a listing passes 1 MB, and asks for
     everything it knows nothing to do with.
     """
 
-    def __init__(
-        self, wanted: Wanted, forms: Mapping[PropName, Form], *, minimal: bool = False, compact: bool = False
-    ) -> None:
+    def __init__(self, wanted: Wanted, *, minimal: bool = False, compact: bool = False) -> None:
         #: Told where they are defined, beside every dead property; not missed where they are not.
         self._every: Sequence[PropName] = ()
         #: Asked for by name.
         self._named: Sequence[PropName] = ()
-        self._forms = forms
+        self._forms = FORMS
         self._minimal = minimal
         self._names_only = isinstance(wanted, PropNames)
         match wanted:
@@ -50,23 +49,21 @@ class Plan:
                 self._named = [name for name in include if name not in _ALLPROP]
             case PropNames():
                 self._every = _ALLPROP
-                self._forms = {name: _name_alone(name, form) for name, form in forms.items()}
+                self._forms = {name: _name_alone(name, form) for name, form in FORMS.items()}
         self._with_dead = bool(self._every)
+        #: Dead properties that matter by their name, while others are merely told.
+        self._special = frozenset((*self._named, *(name for name in self._every if LIVE[name].kept)))
         self._file, self._collection = self._template(collection=False), self._template(collection=True)
 
     def response(self, entry: Entry) -> bytes:
         """The DAV:response of one resource."""
         text, fills = self._collection if entry.node.is_collection else self._file
-        if entry.dead and self._is_special(entry.dead):
+        if entry.dead and not self._special.isdisjoint(entry.dead):
             return self._one_by_one(entry)
         try:
             return (text % (entry.href, *[fill(entry) for fill in fills])).encode()
         except Undefined:
             return self._one_by_one(entry)
-
-    def _is_special(self, dead: Mapping[PropName, bytes]) -> bool:
-        """Does a dead property matter by its name? One that is merely told with all others does not."""
-        return any(name in dead for name in (*self._named, *(name for name in self._every if LIVE[name].kept)))
 
     def _template(self, *, collection: bool) -> _Template:
         found: list[str] = []
@@ -126,6 +123,12 @@ class Plan:
         told = () if self._minimal else missing
         response = xml_out.propstat_response("\0", b"\1" if found else b"", told).decode()
         return response.replace("%", "%%").replace("\0", href).replace("\1", found)
+
+
+@lru_cache(maxsize=256)
+def plan_for(wanted: Wanted, *, minimal: bool, compact: bool) -> Plan:
+    """Clients ask for the same few sets of properties over and over."""
+    return Plan(wanted, minimal=minimal, compact=compact)
 
 
 def _name_alone(name: PropName, form: Form) -> Form:

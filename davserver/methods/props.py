@@ -33,23 +33,21 @@ def propfind(request: Request, shares: Shares) -> Response:
     preferences = parse_preferences(request.headers.get("Prefer"), request.headers.get("Brief"))
     wanted = xml.parse_propfind(xml.read_body(request.body, share.limits.xml))
     node = guard.existing()
-    guard.fresh()
+    guard.fresh(node)
     if depth is Depth.INFINITY and node.is_collection and not share.limits.propfind_infinity:
         raise Forbidden("List one level at a time (Depth: 1).", element="propfind-finite-depth")
     listing = Listing(request, shares, wanted, depth, minimal=preferences.minimal)
     top = DavPath(request.path.segments)
     href = request.shown.href(request.prefix, collection=node.is_collection)
-    itself = iter(()) if preferences.noroot and depth is not Depth.ZERO else listing.itself(top, href)
-    responses: Iterator[bytes]
-    if depth is Depth.ZERO or not node.is_collection:
-        responses = itself
-    else:
+    deep = depth is not Depth.ZERO and node.is_collection
+    responses = iter([] if deep and preferences.noroot else [listing.itself(top, href, node)])
+    if deep:
         members = listing.members(top, href)
         if depth is Depth.ONE:
-            responses = chain(itself, (response for _, _, response in members))
+            responses = chain(responses, (response for _, _, response in members))
         else:
             limit = share.limits.propfind_resources
-            responses = chain(itself, _all_below(listing, top, href, members, limit))
+            responses = chain(responses, _all_below(listing, top, href, members, limit))
     return Response(207, (*HEADERS, *preferences.applied), xml_out.multistatus(responses))
 
 

@@ -8,6 +8,7 @@ from davserver.methods.partial import MEDIA_TYPE
 from davserver.methods.ranges import Multipart
 from davserver.methods.write import COLLECTION_METHODS, FILE_METHODS, UNMAPPED_METHODS
 from davserver.protocol.conditions import ResourceState, if_range_allows
+from davserver.protocol.errors import NotFound
 from davserver.protocol.headers import format_http_date, parse_range
 from davserver.protocol.media_types import media_type, runs_scripts
 from davserver.protocol.messages import Action, FileSlice, Request, Response
@@ -45,20 +46,18 @@ def options(request: Request, shares: Shares) -> Response:
 def get(request: Request, shares: Shares) -> Response:
     """RFC 9110 §9.3.1, and HEAD (§9.3.2): the same answer, whose body the server leaves out."""
     guard = Guard(request, shares)
-    node = guard.existing()
-    if node.is_collection:
-        guard.fresh()
-        return folder_page(request, shares)
-    fresh = guard.fresh()
-    headers = _validators(node)
-    if not fresh:
-        return Response(304, headers)  # RFC 9110 §15.4.5: the fields a 200 would have had
+    # Opened before anything is decided: what is answered is the version that the preconditions were asked of.
     file = guard.share.tree.open(request.path)
-    try:
-        return _content(request, file.node, FileSlice(file.fd, 0, file.node.size, file.close))
-    except BaseException:
-        file.close()
-        raise
+    node = file.node
+    if request.path.slash and not node.is_collection:
+        raise NotFound("There is no collection at this path.")
+    fresh = guard.fresh(node)
+    if node.is_collection:
+        # Never 304: the page shows members, which change without their folder.
+        return folder_page(request, guard.shares)
+    if not fresh:
+        return Response(304, _validators(node))  # RFC 9110 §15.4.5: the fields a 200 would have had
+    return _content(request, node, FileSlice(file.fd, 0, node.size, file.close))
 
 
 def may_write(request: Request, share: Share) -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import DefusedXMLParser, ParseError
@@ -170,7 +171,14 @@ def _check_limits(root: etree._Element) -> None:
 
 
 def parse_propfind(data: bytes) -> AllProp | PropNames | NamedProps:
-    """RFC 4918 §14.20. No body at all means allprop (§9.1)."""
+    """RFC 4918 §14.20. No body at all means allprop (§9.1).
+
+    Clients send the same few bodies over and over: those are read once.
+    """
+    return _known_propfind(data) if len(data) <= _SHORT else _parse_propfind(data)
+
+
+def _parse_propfind(data: bytes) -> AllProp | PropNames | NamedProps:
     if not data.strip():
         return AllProp()
     root = _root(data, "propfind")
@@ -183,6 +191,10 @@ def parse_propfind(data: bytes) -> AllProp | PropNames | NamedProps:
         case "propname":
             return PropNames()
     return AllProp(_Budget().names(name for include in _named(root, "include") for name in _children(include)))
+
+
+_SHORT = 2048
+_known_propfind = lru_cache(maxsize=256)(_parse_propfind)
 
 
 def parse_propertyupdate(data: bytes) -> PropertyUpdate:

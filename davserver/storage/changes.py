@@ -101,8 +101,9 @@ def install(
 
     with tree.spot(path) as spot:
         slot = tree.stage(path, spot.place.device).new_slot()
-        intent = Intent(Kind.COPY, path, inode=copy.inode)
-        with _recorded(shares, intent, with_properties or _has_rows(shares, path), stage):
+        intent = Intent(Kind.COPY, path, inode=copy.inode, aside=slot.reference)
+        needed = with_properties or _has_rows(shares, path) or (replacing and takes_steps(copy.status, spot.status))
+        with _recorded(shares, intent, needed, stage):
             return copy.commit(hold, spot, slot, replacing=replacing)
 
 
@@ -115,7 +116,8 @@ def carry(
     tree, target = shares.of(source).tree, shares.of(path).tree
     with target.spot(path) as spot:
         slot = target.stage(path, spot.place.device).new_slot()
-        intent = Intent(Kind.CARRY, path, source, inode=copy.inode, other=tree.inode(source) or 0)
+        other = tree.inode(source) or 0
+        intent = Intent(Kind.CARRY, path, source, inode=copy.inode, other=other, aside=slot.reference)
         intent = shares.journal.record(intent)
         try:
             discarded = copy.commit(hold, spot, slot, replacing=replacing)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat as modes
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from davserver.protocol.headers import ETag
@@ -57,12 +56,21 @@ def node_of(status: os.stat_result) -> Node | None:
     return Node.of(status) if modes.S_IFMT(status.st_mode) in _SERVED else None
 
 
-@dataclass(frozen=True, slots=True)
 class OpenFile:
-    """A file open for reading: it stays the same version, whoever replaces it."""
+    """A file, or a folder, open for reading: it stays the same version, whoever replaces it.
 
-    fd: int
-    node: Node
+    Closed at the latest when nobody refers to it any more: an answer may be given up before it was begun.
+    """
+
+    __slots__ = ("_open", "fd", "node")
+
+    def __init__(self, fd: int, node: Node) -> None:
+        self.fd, self.node = fd, node
+        self._open = True
 
     def close(self) -> None:
-        os.close(self.fd)
+        if self._open:
+            self._open = False
+            os.close(self.fd)
+
+    __del__ = close

@@ -99,16 +99,17 @@ class _Ending:
                 # The names may have been exchanged, and what was at the destination still be at the source.
                 self._remove_source(self._intent.other)
             return self._move_rows
-        if self._here is None and self._intent.aside:
-            self._put_back()
-        return _nothing
+        return self._put_back()
 
     def copied(self) -> Rows:
-        return self._adopt if self._arrived else lambda: self._properties.unstage(self._intent.staged)
+        if self._arrived:
+            return self._adopt
+        self._put_back()
+        return lambda: self._properties.unstage(self._intent.staged)
 
     def carried(self) -> Rows:
         if not self._arrived:
-            return _nothing
+            return self._put_back()
         self._remove_source(self._intent.other)
         return self._move_rows
 
@@ -152,14 +153,16 @@ class _Ending:
                 tree.sync(spot.place.folder)
             self.discarded += Discarded(slot)
 
-    def _put_back(self) -> None:
-        """What stepped aside for something that never came."""
-        with self._tree.spot(self._path) as spot:
-            stage = self._tree.stage(self._path, spot.place.device)
-            with stage.recall(self._intent.aside) as aside, contextlib.suppress(FileNotFoundError):
-                if aside is not None:
-                    aside.rename(spot.place)
-                    self._tree.sync(spot.place.folder)
+    def _put_back(self) -> Rows:
+        """What stepped aside for something that never came, where a file system cannot exchange names."""
+        if self._here is None:
+            with self._tree.spot(self._path) as spot:
+                stage = self._tree.stage(self._path, spot.place.device)
+                with stage.recall(self._intent.aside) as aside, contextlib.suppress(FileNotFoundError):
+                    if aside is not None:
+                        aside.rename(spot.place)
+                        self._tree.sync(spot.place.folder)
+        return _nothing
 
 
 def _nothing() -> None:

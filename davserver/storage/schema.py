@@ -49,6 +49,15 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
         "CREATE INDEX properties_parent ON properties (parent)",
         """
+        CREATE TABLE clock (
+            id INTEGER PRIMARY KEY CHECK (id = 1),
+            latest REAL NOT NULL
+        ) STRICT
+        """,
+        "INSERT INTO clock VALUES (1, 0)",
+    ),
+    (
+        """
         CREATE TABLE intents (
             id INTEGER PRIMARY KEY AUTOINCREMENT,
             kind TEXT NOT NULL,
@@ -68,12 +77,5 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             moved INTEGER NOT NULL
         ) STRICT, WITHOUT ROWID
         """,
-        """
-        CREATE TABLE clock (
-            id INTEGER PRIMARY KEY CHECK (id = 1),
-            latest REAL NOT NULL
-        ) STRICT
-        """,
-        "INSERT INTO clock VALUES (1, 0)",
     ),
 )

@@ -10,12 +10,16 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from davserver.protocol.errors import InsufficientStorage, Refused, Unavailable
 from davserver.storage.schema import MIGRATIONS
 from davserver.storage.state import StateError
+
+#: Bytes that are kept for the write-ahead log: what it grows to before SQLite starts it over (1000 pages). So what
+#: frees space (DELETE, UNLOCK) can still be written down when the disk is full.
+_ROOM = 4_500_000
 
 #: Seconds that a writer waits for another before it gives up with 503.
 BUSY_SECONDS = 5.0
@@ -32,6 +36,7 @@ class SqliteState:
         self._opening = threading.Lock()
         try:
             self._create(self._connection())
+            self._keep_room()
         except (sqlite3.Error, OSError) as error:
             raise StateError(f"The state database {self._path} cannot be opened: {error}.") from error
 
@@ -93,6 +98,11 @@ class SqliteState:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
         os.chmod(self._path, 0o600)  # it holds lock tokens
+
+    def _keep_room(self) -> None:
+        """What lies behind the last valid frame of a log means nothing to SQLite, so zeros may lie there."""
+        with suppress(OSError), open(f"{self._path}-wal", "r+b") as log:
+            os.posix_fallocate(log.fileno(), 0, _ROOM)
 
 
 @contextmanager

@@ -121,9 +121,13 @@ class StagedCopy:
         self.size = 0
 
     @property
-    def inode(self) -> int:
+    def status(self) -> os.stat_result:
         with refusing():
-            return os.stat(self._slot.place.name, dir_fd=self._slot.place.folder, follow_symlinks=False).st_ino
+            return os.stat(self._slot.place.name, dir_fd=self._slot.place.folder, follow_symlinks=False)
+
+    @property
+    def inode(self) -> int:
+        return self.status.st_ino
 
     def commit(self, hold: Hold, spot: Spot, aside: Slot, *, replacing: bool) -> Discarded:
         """Make it visible at `spot` in one step. Raises AlreadyThere when it is not to replace."""

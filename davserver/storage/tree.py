@@ -138,16 +138,16 @@ class Tree:
         return node_of(status)
 
     def open(self, path: DavPath) -> OpenFile:
-        """Raises NotFound when there is no file. The caller closes it."""
+        """A file, or a collection, which has no content. Raises NotFound. The caller closes it."""
         names = self._names(path)
         if not self.served.path(names):
-            raise NotFound("There is no file at this path.")
+            raise NotFound("There is nothing at this path.")
         with refusing():
             fd = self._resolver.open(names, os.O_RDONLY)
             node = node_of(os.fstat(fd))
-        if node is None or node.is_collection:
+        if node is None:
             os.close(fd)
-            raise NotFound("There is no file at this path.")
+            raise NotFound("There is nothing at this path.")
         return OpenFile(fd, node)
 
     def members(self, path: DavPath) -> Iterator[tuple[str, Node]]:

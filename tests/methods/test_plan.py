@@ -10,21 +10,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
 
-from davserver.methods.live import FORMS, LOCKDISCOVERY, SUPPORTEDLOCK, Entry, Form, quota_form, supportedlock_form
-from davserver.methods.plan import Plan, Wanted
+from davserver.methods.live import Entry
+from davserver.methods.plan import Plan, Wanted, plan_for
 from davserver.protocol.properties import DAV, LIVE, AllProp, NamedProps, PropName, PropNames
 from davserver.storage.node import Node
+from davserver.storage.tree import Space
 
 MINE, OTHER, PERCENT = PropName("urn:x", "mine"), PropName("", "other"), PropName("urn:100%25s", "p")
 DISPLAYNAME, GETETAG = PropName(DAV, "displayname"), PropName(DAV, "getetag")
 EVERY = (*LIVE, MINE, OTHER, PERCENT)
-FORMS_HERE = {
-    **FORMS,
-    PropName(DAV, "quota-available-bytes"): quota_form("quota-available-bytes", lambda _: 5),
-    PropName(DAV, "quota-used-bytes"): quota_form("quota-used-bytes", lambda _: 7),
-    SUPPORTEDLOCK: supportedlock_form(lockable=True),
-    LOCKDISCOVERY: Form("%s", "%s", lambda _: "<D:lockdiscovery/>"),
-}
+
+
+class Here:
+    """Somewhere with locks, and a file system that may not tell how much is left."""
+
+    def __init__(self, available: int | None) -> None:
+        self.lockable = True
+        self.space = Space(available, 7)
+
+    def lockdiscovery(self, entry: Entry) -> str:
+        return "<D:lockdiscovery/>"
+
+
+HERE = Here(5)
 DEAD = {
     MINE: b'<x:mine xmlns:x="urn:x">100 %s of it</x:mine>',
     OTHER: b"<other/>",
@@ -58,19 +66,20 @@ entries = st.builds(
     st.sampled_from([FILE, FOLDER]),
     st.just([]),
     st.sets(st.sampled_from(list(DEAD))).map(lambda names: {name: DEAD[name] for name in names}),
+    st.sampled_from([HERE, Here(None)]),
 )
 
 
 @given(wanted, entries, st.booleans(), st.booleans())
 def test_both_ways_say_the_same(wanted: Wanted, entry: Entry, minimal: bool, compact: bool) -> None:
-    plan = Plan(wanted, FORMS_HERE, minimal=minimal, compact=compact)
+    plan = Plan(wanted, minimal=minimal, compact=compact)
     assert told(plan.response(entry)) == told(plan._one_by_one(entry))
 
 
 @given(st.lists(st.sampled_from(EVERY), unique=True, min_size=1).map(tuple), entries)
 def test_each_name_that_was_asked_for_is_answered_once(names: tuple[PropName, ...], entry: Entry) -> None:
     """RFC 4918 §9.1: with its value, or as 404."""
-    found = told(Plan(NamedProps(names), FORMS_HERE).response(entry))
+    found = told(Plan(NamedProps(names)).response(entry))
     answered = [name for group in found.values() for name in group]
     assert sorted(answered) == sorted(str(etree.QName(name.namespace or None, name.local)) for name in names)
     assert set(found) <= {"HTTP/1.1 200 OK", "HTTP/1.1 404 Not Found"}
@@ -78,28 +87,32 @@ def test_each_name_that_was_asked_for_is_answered_once(names: tuple[PropName, ..
 
 def test_what_is_missing_is_left_out_on_demand() -> None:
     """RFC 8144 §2.1; with nothing left there is still a propstat (RFC 4918 §14.24)."""
-    entry = Entry("/f", "f", FOLDER, [], {})
-    assert told(Plan(NamedProps((GETETAG, MINE)), FORMS_HERE, minimal=True).response(entry)) == {"HTTP/1.1 200 OK": {}}
-    assert set(told(Plan(NamedProps((GETETAG, DISPLAYNAME)), FORMS_HERE, minimal=True).response(entry))) == {
-        "HTTP/1.1 200 OK"
-    }
+    entry = Entry("/f", "f", FOLDER, [], {}, HERE)
+    assert told(Plan(NamedProps((GETETAG, MINE)), minimal=True).response(entry)) == {"HTTP/1.1 200 OK": {}}
+    assert set(told(Plan(NamedProps((GETETAG, DISPLAYNAME)), minimal=True).response(entry))) == {"HTTP/1.1 200 OK"}
 
 
 @pytest.mark.parametrize(("node", "name"), list(product([FILE, FOLDER], ["b", "a\x01b"])))
 def test_a_display_name_that_was_set_takes_the_place_of_the_name(node: Node, name: str) -> None:
     """RFC 4918 §15.2."""
-    entry = partial(Entry, "/b", name, node, [])
+    entry = partial(Entry, "/b", name, node, [], setting=HERE)
     for asked in (AllProp(), NamedProps((DISPLAYNAME,))):
-        found = told(Plan(asked, FORMS_HERE).response(entry(DEAD)))["HTTP/1.1 200 OK"]
+        found = told(Plan(asked).response(entry(dead=DEAD)))["HTTP/1.1 200 OK"]
         assert found["{DAV:}displayname"] == "My own"
-        plain = told(Plan(asked, FORMS_HERE).response(entry({})))
+        plain = told(Plan(asked).response(entry(dead={})))
         assert plain.get("HTTP/1.1 200 OK", {}).get("{DAV:}displayname") == (name if name == "b" else None)
 
 
 def test_names_come_without_values() -> None:
     """RFC 4918 §14.24: every property there is, the dead ones too, and nothing in them."""
     for node, absent in ((FILE, set()), (FOLDER, {"getcontentlength", "getcontenttype", "getetag"})):
-        found = told(Plan(PropNames(), FORMS_HERE).response(Entry("/b", "b", node, [], DEAD)))["HTTP/1.1 200 OK"]
+        found = told(Plan(PropNames()).response(Entry("/b", "b", node, [], DEAD, HERE)))["HTTP/1.1 200 OK"]
         assert set(found.values()) == {""}
         live = {name.local for name, row in LIVE.items() if row.in_allprop} - absent
         assert set(found) == {f"{{DAV:}}{name}" for name in live} | {"{urn:x}mine", "other"}
+
+
+def test_what_many_clients_ask_for_is_compiled_once() -> None:
+    asked = NamedProps((GETETAG, MINE))
+    assert plan_for(asked, minimal=False, compact=False) is plan_for(asked, minimal=False, compact=False)
+    assert plan_for(asked, minimal=False, compact=False) is not plan_for(asked, minimal=True, compact=False)
