@@ -18,6 +18,7 @@ import yaml
 
 from davserver import __version__
 from davserver.banner import banner
+from davserver.cli_state import add_state_commands
 from davserver.settings import Settings, SettingsError, load, require_startable, state_folder
 
 _MASK = "********"
@@ -34,9 +35,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if command is None:
         parser.print_help(sys.stderr)
         return 2
+    from davserver.protocol.errors import Refused
+    from davserver.storage.state import StateError
+
     try:
         return command(arguments)
-    except SettingsError as error:
+    except (SettingsError, StateError, Refused) as error:
         print(f"davserver: {error}", file=sys.stderr)
         return 1
 
@@ -47,13 +51,19 @@ def command_line() -> argparse.ArgumentParser:
     _describe(parser, "davserver serve ~/share", "A WebDAV file server whose locks never lie.")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
-    def add(
-        name: str, example: str, description: str, run: Callable[[argparse.Namespace], int]
-    ) -> argparse.ArgumentParser:
-        command = commands.add_parser(name, help=description)
-        _describe(command, example, description)
-        command.set_defaults(command=run)
-        return command
+    def group(commands: Any) -> Callable[..., argparse.ArgumentParser]:
+        def add(
+            name: str, example: str, description: str, run: Callable[[argparse.Namespace], int] | None = None
+        ) -> argparse.ArgumentParser:
+            command: argparse.ArgumentParser = commands.add_parser(name, help=description)
+            _describe(command, example, description)
+            if run is not None:
+                command.set_defaults(command=run)
+            return command
+
+        return add
+
+    add = group(commands)
 
     serve = add("serve", "davserver serve ~/share", "Serve a folder until SIGTERM or Ctrl-C.", _serve)
     serve.add_argument("directory", nargs="?", metavar="DIR", help="folder to serve at /")
@@ -79,6 +89,8 @@ def command_line() -> argparse.ArgumentParser:
         "Ask for a password (or read it from a pipe) and print its hash for the configuration.",
         _hash_password,
     )
+    state = add("state", "davserver state check ~/share", "Find and mend where files and state do not agree.")
+    add_state_commands(group(state.add_subparsers(metavar="COMMAND", required=True)), _settings_of)
     add("version", "davserver version", "Print the version.", _version)
     return parser
 
@@ -122,6 +134,18 @@ def _serve(arguments: argparse.Namespace) -> int:
             raise
         print(f"davserver: {_reason(error, settings)}", file=sys.stderr)
         return 1
+
+
+def _settings_of(arguments: argparse.Namespace) -> Settings:
+    """For a command that works beside a server: what that server was started with."""
+    from davserver.access.accounts import hash_password
+
+    flags: dict[str, Any] = {} if arguments.state is None else {"state": arguments.state}
+    if arguments.directory is not None:
+        flags["shares"] = {"/": {"directory": arguments.directory}}
+    settings = load(file=arguments.config, environ=os.environ, flags=flags, hash_password=hash_password)
+    _log_to_standard_error(settings)
+    return settings
 
 
 def _flags(arguments: argparse.Namespace) -> dict[str, Any]:

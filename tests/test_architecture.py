@@ -22,7 +22,8 @@ ROOMS = {
     "settings": set(),
     "server": {"protocol", "storage", "methods", "access", "settings"},
     "banner": {"settings"},
-    "cli": {"protocol", "storage", "methods", "access", "settings", "server", "banner"},
+    "cli": {"protocol", "storage", "methods", "access", "settings", "server", "banner", "cli_state"},
+    "cli_state": {"protocol", "storage", "settings", "server"},
     "__main__": {"cli"},
     "__init__": set(),
 }

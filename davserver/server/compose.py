@@ -31,6 +31,25 @@ def open_app(settings: Settings, folder: str, stack: ExitStack) -> DavApp:
     Raises OSError where a folder cannot be used, StateError where the state cannot.
     """
     os.makedirs(folder, mode=0o700, exist_ok=True)
+    shares = open_shares(settings, folder, stack)
+    for share in shares:
+        if not share.read_only:
+            try:
+                share.tree.open_stage()
+            except OSError as error:
+                directory = settings.shares[share.at.key].directory
+                _log.warning("share %s: %s cannot be written: %s", share.at, directory, error.strerror)
+        if share.quota is not None:
+            share.quota.start_counting(os.path.join(folder, "counting"))
+    recover_all(shares)
+    return DavApp(shares, _access(settings), prefix=settings.prefix)
+
+
+def open_shares(settings: Settings, folder: str, stack: ExitStack) -> Shares:
+    """The shares on the state in `folder`: nothing is written yet. What is opened is closed with `stack`.
+
+    Raises OSError where a folder cannot be used, StateError where the state cannot.
+    """
     durable = settings.durability == "full"
     state = SqliteState(folder, durable=durable)
     stack.callback(state.close)
@@ -51,16 +70,10 @@ def open_app(settings: Settings, folder: str, stack: ExitStack) -> DavApp:
             needed=journal.needed,
         )
         stack.callback(tree.close)
-        if not found.read_only:
-            try:
-                tree.open_stage()
-            except OSError as error:
-                _log.warning("share %s: %s cannot be written: %s", path, found.directory, error.strerror)
         quota = None
         if found.quota is not None:
             quota = Quota(state, at.key, found.directory, found.quota)
             stack.callback(quota.close)
-            quota.start_counting(os.path.join(folder, "counting"))
         return Share(
             at=at,
             tree=tree,
@@ -83,8 +96,7 @@ def open_app(settings: Settings, folder: str, stack: ExitStack) -> DavApp:
     if not any(found.at == ROOT for found in shares):
         # Explorer and gvfs look at the root, wherever the share is: there they find the shares as folders.
         shares.append(share("/", ShareSettings(directory=_skeleton(folder, shares), read_only=True)))
-    recover_all(Shares(shares))
-    return DavApp(shares, _access(settings), prefix=settings.prefix)
+    return Shares(shares)
 
 
 def _skeleton(folder: str, shares: list[Share]) -> str:

@@ -6,7 +6,7 @@ move changes the leading prefix of a key and nothing else of it. Each change of 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from davserver.protocol.errors import InsufficientStorage
@@ -59,6 +59,15 @@ class PropertyStore:
     def of_members(self, collection: DavPath) -> DeadOfMembers:
         return DeadOfMembers(self._state, collection)
 
+    def counted(self) -> Iterator[tuple[str, int]]:
+        """(key, number of properties) of every resource that has any, in the order of keys, and of copies under way."""
+        last = ""
+        while rows := self._state.query(
+            "SELECT path, count(*) FROM properties WHERE path > ? GROUP BY path ORDER BY path LIMIT 1000", (last,)
+        ):
+            yield from rows
+            last = rows[-1][0]
+
     def any_at(self, path: DavPath) -> bool:
         """Does the resource, or anything below it, have any?"""
         return bool(self._state.query(f"SELECT 1 FROM properties WHERE {_TREE} LIMIT 1", _tree(path.key)))  # noqa: S608
@@ -90,7 +99,7 @@ class PropertyStore:
         """Forget those of `path` and of everything below it. Costs one short query where there are none."""
         hold.require(path)
         if self.any_at(path):
-            self.unstage(path.key)
+            self.forget(path.key)
 
     def move(self, hold: Hold, source: DavPath, destination: DavPath) -> None:
         """RFC 4918 §9.9.1. What the destination had before is forgotten."""
@@ -118,8 +127,8 @@ class PropertyStore:
                 (destination.key, after, key, _parent(destination), destination.key, after, *_tree(key)),
             )
 
-    def unstage(self, key: str) -> None:
-        """Forget those at `key`, and below it."""
+    def forget(self, key: str) -> None:
+        """Drop those at a key, and below it."""
         self._state.query(f"DELETE FROM properties WHERE {_TREE}", _tree(key))  # noqa: S608
 
 

@@ -105,7 +105,7 @@ class _Ending:
         if self._arrived:
             return self._adopt
         self._put_back()
-        return lambda: self._properties.unstage(self._intent.staged)
+        return lambda: self._properties.forget(self._intent.staged)
 
     def carried(self) -> Rows:
         if not self._arrived:

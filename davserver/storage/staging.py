@@ -128,6 +128,32 @@ class Stage:
             os.close(fd)
 
 
+def left_behind(top: int, needed: Callable[[], Container[str]]) -> list[str]:
+    """References of what lies in the stage at `top`, if there is one, in folders whose processes are no more."""
+    try:
+        folder = os.open(FOLDER, _OPEN, dir_fd=top)
+    except OSError:
+        return []
+    found = []
+    try:
+        for session in os.listdir(folder):
+            try:
+                fd = os.open(session, _OPEN, dir_fd=folder)
+            except OSError:
+                continue  # gone meanwhile, or nothing of ours
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                found += [f"{session}/{name}" for name in os.listdir(fd)]
+            except BlockingIOError:
+                continue  # its process lives
+            finally:
+                os.close(fd)
+        keep = needed()
+    finally:
+        os.close(folder)
+    return sorted(name for name in found if name not in keep)
+
+
 def _new_name() -> str:
     return secrets.token_hex(16)
 

@@ -25,7 +25,7 @@ from davserver.storage.rename import Place
 from davserver.storage.resolve import Resolver
 from davserver.storage.served import Served
 from davserver.storage.spelling import ABSENT, Spelling
-from davserver.storage.staging import Stage
+from davserver.storage.staging import FOLDER, Stage, left_behind
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
 
@@ -93,7 +93,21 @@ class Tree:
     def open_stage(self) -> None:
         """Open the staging folder now, which clears what a crash left behind. Raises OSError."""
         with self._lock:
-            self._stages[self._device] = self._new_stage(self._root)
+            if self._device in self._stages:
+                self._stages[self._device].sweep()
+            else:
+                self._stages[self._device] = self._new_stage(self._root)
+
+    def left_behind(self) -> list[str]:
+        """What processes that are no more left in the staging folder at the top, and no intent needs."""
+        with refusing():
+            return left_behind(self._root, self._needed)
+
+    @property
+    def is_empty(self) -> bool:
+        """Is there nothing at all in the root, as where a disk is not mounted?"""
+        with refusing(), os.scandir(self._root) as entries:
+            return all(entry.name == FOLDER for entry in entries)
 
     def close(self) -> None:
         for stage in self._stages.values():
