@@ -57,16 +57,18 @@ def copy(request: Request, shares: Shares) -> Response:
         # RFC 4918 §9.8.5.
         raise Forbidden("Source and destination are the same.", paths=[target.path])
     source, recursive = request.path, depth is Depth.INFINITY
-    guard.look(_copy_claim(target, target.look()))
-    staged = _stage_copy(guard.share, source, target, recursive=recursive)
+    node = target.look()
+    guard.look(_copy_claim(target, node))
+    staged = _stage_copy(guard.share, source, target, recursive=recursive, replaced=_size(node))
     with staged, guard.enter(target.path) as passage:
         node = target.look()
         passage.check(_copy_claim(target, node))
-        with target.share.charged(staged.size):
+        replaced = _size(node)
+        with target.share.charged(staged.size - replaced):
             removed = changes.install(
                 shares, passage.hold, staged, source, target.path, replacing=node is not None, recursive=recursive
             )
-    target.share.give_back(removed.empty() or _size(node))
+    target.share.give_back(removed.empty() - replaced)
     return Response(201 if node is None else 204)
 
 
@@ -93,24 +95,22 @@ def move(request: Request, shares: Shares) -> Response:
         guard.existing()
         there = target.look()
         passage.check(_move_claim(source, target, there))
-        replacing = there is not None
-        size = _moved_size(share, target, source, node)
+        replacing, replaced = there is not None, _size(there)
+        size, copied = _moved_size(share, target, source, node), 0
         try:
-            with target.share.charged(size):
+            with target.share.charged(size - replaced):
                 removed = changes.move(
                     shares, passage.hold, source, target.path, replacing=replacing, respelt=target.respelt
                 )
         except OtherDevice:
             # Copied while both are reserved: nothing that is written to the source meanwhile may be lost.
-            with _stage_copy(share, source, target, recursive=True) as staged, target.share.charged(staged.size):
-                removed = changes.carry(shares, passage.hold, staged, source, target.path, replacing=replacing)
-            size = staged.size
-            removed_source = size
-        else:
-            removed_source = 0
+            with _stage_copy(share, source, target, recursive=True, replaced=replaced) as staged:
+                size = copied = staged.size
+                with target.share.charged(size - replaced):
+                    removed = changes.carry(shares, passage.hold, staged, source, target.path, replacing=replacing)
     freed = removed.empty()
     share.give_back(size)
-    target.share.give_back(freed - removed_source or _size(there))
+    target.share.give_back(freed - copied - replaced)
     return Response(201 if there is None else 204)
 
 
@@ -125,7 +125,7 @@ def _moved_size(share: Share, target: _Target, source: DavPath, node: Node) -> i
 
 
 def _size(replaced: Node | None) -> int:
-    """Of a file that was replaced by rename(2), which is gone without having been counted."""
+    """Of a file that goes in the same moment; what a collection holds is known when it has been removed."""
     return 0 if replaced is None else replaced.size
 
 
@@ -147,8 +147,9 @@ def _target(guard: Guard) -> _Target:
     return target
 
 
-def _stage_copy(share: Share, source: DavPath, target: _Target, *, recursive: bool) -> StagedCopy:
-    """A copy of the source beside the destination. Raises InsufficientStorage as soon as it is too large."""
+def _stage_copy(share: Share, source: DavPath, target: _Target, *, recursive: bool, replaced: int) -> StagedCopy:
+    """A copy of the source beside the destination, where a file of `replaced` bytes makes room. Raises
+    InsufficientStorage as soon as it is too large."""
     tree, size = target.share.tree, 0
 
     def spend(more: int) -> None:
@@ -157,7 +158,7 @@ def _stage_copy(share: Share, source: DavPath, target: _Target, *, recursive: bo
         if target.share.quota is not None and size > left:
             raise InsufficientStorage("The quota of this share does not leave room for the copy.")
 
-    left = target.share.quota.left if target.share.quota is not None else 0
+    left = replaced + (target.share.quota.left if target.share.quota is not None else 0)
     slot = tree.stage(target.path, tree.look(target.path).device).new_slot()
     return stage_copy(share.tree, source, tree, slot, recursive=recursive, spend=spend)
 

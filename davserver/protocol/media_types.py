@@ -31,6 +31,7 @@ _OFFICE = {
     ".odg": _ODF + "graphics",
     ".odf": _ODF + "formula",
     ".md": "text/markdown",
+    ".xhtml": "application/xhtml+xml",
     ".7z": "application/x-7z-compressed",
     ".heic": "image/heic",
     ".webp": "image/webp",
