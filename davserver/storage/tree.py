@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-import stat as modes
 import threading
 import time
 from collections.abc import Callable, Container, Iterable, Iterator
@@ -44,10 +43,8 @@ class Spot(NamedTuple):
     path: DavPath
     place: Place
     status: os.stat_result | None
-
-    @property
-    def node(self) -> Node | None:
-        return None if self.status is None else node_of(self.status)
+    #: None also where there is something that is not served.
+    node: Node | None
 
 
 class Space(NamedTuple):
@@ -147,9 +144,8 @@ class Tree:
                 status = os.fstat(fd)
             finally:
                 os.close(fd)
-            if self.follows_links and modes.S_ISLNK(status.st_mode):
-                return self._linked(names)
-        return node_of(status)
+            node = node_of(status)
+            return self._linked(names) if node is None and self.follows_links else node
 
     def open(self, path: DavPath) -> OpenFile:
         """A file, or a collection, which has no content. Raises NotFound. The caller closes it."""
@@ -157,7 +153,12 @@ class Tree:
         if not self.served.path(names):
             raise NotFound("There is nothing at this path.")
         with refusing():
-            fd = self._resolver.open(names, os.O_RDONLY)
+            try:
+                fd = self._resolver.open(names, os.O_RDONLY)
+            except OSError as error:
+                if error.errno in ABSENT:
+                    raise NotFound("There is nothing at this path.") from error
+                raise
             node = node_of(os.fstat(fd))
         if node is None:
             os.close(fd)
@@ -206,7 +207,11 @@ class Tree:
                 raise
             try:
                 place = Place(fd, names[-1])
-                yield Spot(path, place, place.status())
+                status = place.status()
+                node = None if status is None else node_of(status)
+                if node is None and status is not None and self.follows_links:
+                    node = self._linked(names)
+                yield Spot(path, place, status, node)
             finally:
                 os.close(fd)
 
@@ -322,7 +327,7 @@ class Tree:
                     continue
                 try:
                     node = node_of(entry.stat(follow_symlinks=False))
-                    if node is None and self.follows_links and entry.is_symlink():
+                    if node is None and self.follows_links:
                         node = self._linked((*names, name))
                 except FileNotFoundError:
                     continue  # gone since the folder was read
