@@ -39,7 +39,8 @@ class Finding:
     mendable: bool = True
     lock: Lock | None = None
     intent: Intent | None = None
-    key: str | None = None
+    #: Of the properties, in the state.
+    key: str = ""
 
 
 def inspect(shares: Shares, now: float, *, force: bool = False) -> Iterator[Finding]:
@@ -85,7 +86,7 @@ def mend(shares: Shares, finding: Finding) -> bool:
             return True
         if finding.lock is not None:
             shares.locks.withdraw(finding.lock.token)
-        elif finding.key is not None:
+        else:
             shares.properties.forget(finding.key)
     return True
 

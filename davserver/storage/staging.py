@@ -64,9 +64,9 @@ class Stage:
                     own = os.open(name, _OPEN, dir_fd=folder)
                     undo.callback(os.close, own)
                     fcntl.flock(own, fcntl.LOCK_EX)
-                    if os.stat(name, dir_fd=folder).st_ino == os.fstat(own).st_ino:
-                        undo.pop_all()
-                        return folder, name, own
+                    os.stat(name, dir_fd=folder)
+                    undo.pop_all()
+                    return folder, name, own
                 except FileNotFoundError:
                     continue  # somebody who closed, or swept, took it away before it was locked
 
@@ -189,18 +189,17 @@ def clear(folder: int, name: str, stopped: Callable[[], bool] = lambda: False) -
     """Remove a file, or a tree of whatever depth, from a stage; returns the bytes of its files. `stopped`: is asked
     between folders whether to leave the rest for another time.
 
-    What cannot be removed stays, invisible, until the next start tries again. Links are removed, not followed;
-    a file system that is mounted inside is left alone.
+    What cannot be removed stays, invisible, until the next start tries again. Links are removed, not followed; a file
+    system that is mounted inside is left alone, since where it is mounted cannot be renamed.
     """
-    freed, device = 0, os.fstat(folder).st_dev
-    todo = [name]
+    freed, todo = 0, [name]
     while todo and not stopped():
         with contextlib.suppress(OSError):
-            freed += _clear(folder, todo.pop(), todo, device)
+            freed += _clear(folder, todo.pop(), todo)
     return freed
 
 
-def _clear(folder: int, name: str, todo: list[str], device: int) -> int:
+def _clear(folder: int, name: str, todo: list[str]) -> int:
     """Remove one file, or one directory; what lies in a directory comes into the stage itself, and into `todo`.
 
     So no path is ever longer than a name, and nothing is held open or remembered for the levels of a tree.
@@ -209,8 +208,6 @@ def _clear(folder: int, name: str, todo: list[str], device: int) -> int:
     if not modes.S_ISDIR(status.st_mode):
         os.unlink(name, dir_fd=folder)
         return status.st_size if modes.S_ISREG(status.st_mode) and status.st_nlink == 1 else 0
-    if status.st_dev != device:
-        return 0
     freed = 0
     fd = os.open(name, _OPEN, dir_fd=folder)
     try:

@@ -305,17 +305,15 @@ class Tree:
             os.close(fd)
 
     def _linked(self, names: tuple[str, ...]) -> Node | None:
-        """What a link leads to; None where that is nothing, outside of the share, or not served."""
+        """What a link leads to; None where that is nothing, outside of the share, or not ours to see."""
         true = self._spelling.true(names)
         if true == names or not self.served.path(true):
             return None
         try:
             with self._open(true, os.O_PATH) as fd:
                 node = node_of(os.fstat(fd))
-        except OSError as error:
-            if error.errno in ABSENT:
-                return None
-            raise
+        except OSError:
+            return None
         return None if node is None else node._replace(is_link=True)
 
     def _members(self, names: tuple[str, ...], directory: _Directory) -> Iterator[tuple[str, Node]]:
@@ -329,8 +327,8 @@ class Tree:
                     node = node_of(entry.stat(follow_symlinks=False))
                     if node is None and self.follows_links:
                         node = self._linked((*names, name))
-                except FileNotFoundError:
-                    continue  # gone since the folder was read
+                except OSError:
+                    continue  # gone since the folder was read, or not ours to look at: the others are there
                 if node is not None:
                     yield name, node
 

@@ -519,3 +519,27 @@ def test_a_look_that_fails_is_told(number: int, tmp_path: Path, monkeypatch: pyt
         with pytest.raises(OSError):  # noqa: PT011
             act()
     tree.close()
+
+
+def test_a_root_that_is_moved_under_a_look_leads_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a").touch()
+    tree = Tree(str(tmp_path), ROOT, follow_symlinks=True)
+    monkeypatch.setattr(os, "readlink", lambda path: "/elsewhere/a" if path.endswith(str(tree._root)) else "/moved/a")
+    assert tree._spelling._led(("a", "b"), link=False) == ("a", "b")
+    tree.close()
+
+
+def test_a_folder_that_is_gone_holds_no_names(tmp_path: Path) -> None:
+    tree = Tree(str(tmp_path), ROOT, ignore_case=True)
+    assert tree._spelling._list(("missing",)) == []
+    tree.close()
+
+
+def test_a_link_that_changes_under_a_look_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "real").touch()
+    (tmp_path / "link").symlink_to("real")
+    tree = Tree(str(tmp_path), ROOT, follow_symlinks=True)
+    assert sorted(name for name, _ in tree.members(ROOT)) == ["link", "real"]
+    monkeypatch.setattr(tree._spelling, "true", lambda _: ("gone",))
+    assert tree._linked(("link",)) is None
+    tree.close()

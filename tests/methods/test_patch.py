@@ -193,3 +193,18 @@ def test_what_would_become_too_large_is_refused(tmp_path: Path) -> None:
         used = app.propfind("/", "quota-used-bytes").texts("//D:quota-used-bytes")
         assert used == ["145000"]
         assert sorted(os.listdir(tmp_path / "share")) == [".davserver~stage", "f", "g"]
+
+
+def test_a_disk_that_fills_while_the_new_version_is_made(
+    app: Local, box: str, disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app("PUT", f"{box}/f", b"1234567890")
+    before = len(os.listdir("/proc/self/fd"))
+
+    def full(*_: object) -> int:
+        raise OSError(28, "ENOSPC")
+
+    monkeypatch.setattr("davserver.storage.patching.copy_content", full)
+    assert patch(app, f"{box}/f", "append").status == 507
+    assert app("GET", f"{box}/f").body == b"1234567890"
+    assert len(os.listdir("/proc/self/fd")) == before

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from world import (
@@ -29,7 +31,8 @@ from davserver.storage import changes, copying, rename
 from davserver.storage.hold import Unproven
 from davserver.storage.journal import Intent, Kind
 from davserver.storage.node import AlreadyThere, OtherDevice
-from davserver.storage.recovery import Recorded
+from davserver.storage.recovery import Recorded, recover_all, settle
+from davserver.storage.staging import FOLDER
 
 
 @pytest.fixture(params=["kernel", "fallbacks"])
@@ -204,6 +207,8 @@ def test_removal_is_one_step_and_follows_no_link(world: World, tmp_path: Path) -
     for missing in ("/a", "/a/1"):
         with pytest.raises(Refused):
             world.delete(missing)
+        with pytest.raises(Refused):
+            world.move(missing, "/z/new", replacing=False)
 
 
 def test_a_copy_keeps_what_a_file_is_and_leaves_out_what_is_none(world: World, tmp_path: Path) -> None:
@@ -281,6 +286,38 @@ def test_a_tree_deeper_than_the_stack_is_copied_and_removed(world: World) -> Non
     world.delete("/d").empty()
     world.delete("/c").empty()
     assert names(world.tree) == staged_names(world.root) == []
+
+
+def test_what_vanishes_while_a_tree_is_copied_is_not_copied(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(world)
+    real = os.scandir
+
+    def vanishing(folder: int) -> Any:
+        entries = list(real(folder))
+        if (world.root / "a" / "1").exists():
+            for file in ("a/1", "a/b/2"):
+                (world.root / file).unlink()
+            (world.root / "a" / "b").rmdir()
+        return contextlib.nullcontext(entries)
+
+    monkeypatch.setattr(copying.os, "scandir", vanishing)
+    world.copy("/a", "/c", replacing=False)
+    monkeypatch.undo()
+    assert names(world.tree, "/c") == ["b"]
+    assert names(world.tree, "/c/b") == []
+
+
+def test_a_file_system_mounted_in_a_folder_outlives_it(world: World) -> None:
+    """What lies on another file system is not cleared with the folder that it was mounted in."""
+    (world.root / "d" / "m").mkdir(parents=True)
+    with mounted(world.root / "d" / "m", "size=1m") as inner:
+        (inner / "f").touch()
+        removed = world.delete("/d")
+        removed.empty()
+        assert names(world.tree) == []
+        (place,) = (world.root / FOLDER).glob("*/*/m")
+        assert (place / "f").exists()
+        os.rename(place.parent, world.root / "d")
 
 
 def test_nothing_changes_without_the_proof(world: World) -> None:
@@ -374,6 +411,17 @@ def test_properties_and_time_change_together_or_not_at_all(world: World, monkeyp
         changes.patch(world.shares, HOLD, path("/gone"), (), 1)
 
 
+def test_the_time_of_another_version_is_left_alone(world: World) -> None:
+    """Of a PROPPATCH that was killed: the file may be another by now, by the hand of an outsider."""
+    node = write(world.tree, "/f", b"x", mtime=1_000_000_000)
+    for inode, mtime in ((node.inode + 1, 1_000_000_000), (node.inode, 1_100_000_000)):
+        intent = Intent(Kind.TOUCH, path("/f"), inode=inode, mtime_ns=1_100_000_000 * 10**9)
+        settle(world.shares, world.journal.record(intent))
+        found = world.tree.stat(path("/f"))
+        assert found is not None
+        assert found.last_modified == mtime
+
+
 # --- between file systems
 
 
@@ -416,3 +464,11 @@ def test_a_move_between_shares_of_one_file_system_is_a_rename(world: World, tmp_
     world.move("/a", "/s/a", replacing=False)
     assert (tmp_path / "second" / "a").stat().st_ino == inode
     assert world.colours["/s/a/b/2"] == "a/b/2"
+
+
+def test_what_cannot_be_ended_now_is_told_and_left(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    intent = world.journal.record(Intent(Kind.DELETE, path("/.davserver~x"), inode=1))
+    recover_all(world.shares)
+    assert "an interrupted delete of /.davserver~x is still open" in caplog.text
+    assert world.journal.all() == [intent]
+    world.journal.drop(intent)

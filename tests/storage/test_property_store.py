@@ -137,7 +137,7 @@ def test_what_waits_for_a_copy_belongs_to_nobody(store: PropertyStore) -> None:
     assert members(store, "/a", "f") == {"f": b"2"}
     store.remove(HOLD, ROOT)
     assert everything(store) == {"copy 7": "1", "copy 7/f": "2"}
-    store.unstage("copy 7")
+    store.forget("copy 7")
     assert everything(store) == {}
 
 

@@ -88,6 +88,33 @@ def test_a_disturbed_resolution_is_walked(root: int, monkeypatch: pytest.MonkeyP
     assert content(resolver, "a", "b", "f") == b"inside"
 
 
+def test_links_are_followed_below_the_root_where_that_is_asked(root: int) -> None:
+    resolver = Resolver(root, use_openat2=True)
+    os.close(resolver.follow(("in", "b", "f"), os.O_PATH))
+    os.close(resolver.follow((), os.O_PATH))
+    with pytest.raises(OSError, match="cross-device"):
+        resolver.follow(("out", "f"), os.O_PATH)
+    with pytest.raises(OSError, match="not implemented"):
+        Resolver(root, use_openat2=False).follow(("in",), os.O_PATH)
+
+
+def test_a_disturbed_look_along_links_is_tried_again_and_ends(root: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    resolver, real, calls = Resolver(root, use_openat2=True), resolve._openat2, []
+
+    def disturbed(*arguments: object, **keywords: object) -> int:
+        calls.append(arguments)
+        if len(calls) <= times:
+            raise OSError(errno.EAGAIN, "EAGAIN")
+        return real(*arguments, **keywords)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(resolve, "_openat2", disturbed)
+    times = 3
+    os.close(resolver.follow(("in", "b", "f"), os.O_PATH))
+    times = 1000
+    with pytest.raises(OSError, match="cross-device"):
+        resolver.follow(("in", "b", "f"), os.O_PATH)
+
+
 def failing(number: int) -> object:
     def fail(*_: object) -> int:
         raise OSError(number, errno.errorcode[number])

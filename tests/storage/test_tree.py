@@ -35,7 +35,7 @@ from davserver.protocol.errors import (
     UriTooLong,
 )
 from davserver.protocol.paths import ROOT
-from davserver.storage import rename
+from davserver.storage import node, rename
 from davserver.storage.hold import Unproven
 from davserver.storage.node import AlreadyThere, Node
 from davserver.storage.rename import Place
@@ -92,14 +92,28 @@ def test_what_is_not_served_is_not_there(where: str, tree: Tree, root: Path, tmp
     assert names(tree) == ["f"]
 
 
-def test_a_folder_is_not_opened_as_a_file(tree: Tree, root: Path) -> None:
+def test_what_is_opened_is_a_file_or_a_folder(tree: Tree, root: Path) -> None:
     (root / "d").mkdir()
-    with pytest.raises(NotFound):
-        tree.open(path("/d"))
+    (root / "f").touch()
+    for where, is_collection in (("/d", True), ("/f", False), ("/", True)):
+        file = tree.open(path(where))
+        assert file.node == tree.stat(path(where))
+        assert file.node.is_collection is is_collection
+        file.close()
+        file.close()
     with pytest.raises(NotFound):
         tree.members(path("/missing"))
-    with pytest.raises(UriTooLong):
-        tree.stat(path("/" + "n" * 300))
+    for act in (tree.stat, tree.open):
+        with pytest.raises(UriTooLong):
+            act(path("/" + "n" * 300))
+
+
+def test_a_file_that_nobody_closes_is_closed(tree: Tree, root: Path) -> None:
+    (root / "f").touch()
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        tree.open(path("/f"))
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_private_names_do_not_exist_and_cannot_be_made(tree: Tree, root: Path) -> None:
@@ -130,6 +144,21 @@ def test_a_member_that_vanishes_is_left_out(tree: Tree, root: Path) -> None:
         if entry.is_file():
             entry.unlink()
     assert [first, *(name for name, _ in members)] == [first]
+
+
+def test_a_member_that_cannot_be_looked_at_is_left_out(tree: Tree, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a folder that may be read and not entered. The others are listed."""
+    for name in ("a", "b", "c"):
+        (root / name).touch()
+    real = node.node_of
+
+    def refuse(status: os.stat_result) -> Node | None:
+        if status.st_ino == os.lstat(root / "b").st_ino:
+            raise PermissionError(13, "EACCES")
+        return real(status)
+
+    monkeypatch.setattr("davserver.storage.tree.node_of", refuse)
+    assert names(tree) == ["a", "c"]
 
 
 def test_a_listing_that_is_never_read_keeps_nothing_open(tree: Tree) -> None:
