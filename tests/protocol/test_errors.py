@@ -20,6 +20,7 @@ from davserver.protocol.errors import (
     RequestTimeout,
     Unauthorized,
     Unavailable,
+    UnsupportedMediaType,
 )
 from davserver.protocol.locks import ANYBODY, Depth, Kind, Lock, Scope
 from davserver.protocol.paths import DavPath
@@ -43,11 +44,13 @@ CLASSES = [
         ("MethodNotAllowed", 405),
         ("RequestTimeout", 408),
         ("Conflict", 409),
+        ("LengthRequired", 411),
         ("PreconditionFailed", 412),
         ("ContentTooLarge", 413),
         ("UriTooLong", 414),
         ("UnsupportedMediaType", 415),
         ("RangeNotSatisfiable", 416),
+        ("Busy", 423),
         ("Locked", 423),
         ("LockConflict", 423),
         ("InternalError", 500),
@@ -127,3 +130,10 @@ def test_a_locked_names_the_locks_and_never_a_token(kind: type[Locked], element:
 def test_a_locked_without_a_lock_is_a_mistake() -> None:
     with pytest.raises(ValueError, match="at least one"):
         Locked(DavPath.parse("/a"), [])
+
+
+def test_415_of_a_patch_says_what_would_be_understood() -> None:
+    """RFC 5789 §2.2."""
+    refused = UnsupportedMediaType("no", accept_patch="application/x")
+    assert refused.headers == (("Accept-Patch", "application/x"),)
+    assert UnsupportedMediaType("no").headers == ()

@@ -18,6 +18,7 @@ from davserver.protocol.headers import (
     ETagList,
     accepts,
     format_http_date,
+    format_iso_date,
     is_state_token,
     parse_depth,
     parse_destination,
@@ -26,8 +27,10 @@ from davserver.protocol.headers import (
     parse_http_date,
     parse_lock_token,
     parse_overwrite,
+    parse_preferences,
     parse_range,
     parse_timeout,
+    parse_update_range,
     path_below,
     url_path,
 )
@@ -697,3 +700,99 @@ def test_sixty_kilobytes_of_anything_take_no_time(parser: Callable[[str], object
             with suppress(Refused):
                 parser(value)
             assert time.process_time() - begin < 4, (start, piece)
+
+
+# --- X-Update-Range
+
+
+@pytest.mark.parametrize(
+    ("value", "length", "size", "offset"),
+    [
+        ("append", 4, 10, 10),
+        (" APPEND ", 4, 0, 0),
+        ("bytes=3-6", 4, 10, 3),
+        ("bytes=3-6", 4, 0, 3),
+        ("bytes=0-", 4, 10, 0),
+        ("bytes=12-", 4, 10, 12),
+        ("bytes=-4", 4, 10, 6),
+        ("bytes=-40", 4, 10, 0),
+        ("bytes=-0", 4, 10, 10),
+        ("bytes=5-4", 0, 10, 5),
+        ("bytes=99999999999999999999999-", 1, 10, 10**19),
+    ],
+)
+def test_where_a_part_goes(value: str, length: int, size: int, offset: int) -> None:
+    assert parse_update_range(value).offset(length, size) == offset
+
+
+@pytest.mark.parametrize("value", ["bytes=3-6", "bytes=6-3", "bytes=0-0"])
+def test_a_part_of_another_length_goes_nowhere(value: str) -> None:
+    with pytest.raises(RangeNotSatisfiable):
+        parse_update_range(value).offset(5, 10)
+
+
+@pytest.mark.parametrize(
+    "value", [None, "", "bytes", "bytes=", "bytes=-", "bytes=a-", "bytes=1-2,3-4", "lines=1-2", "appended", "bytes=1"]
+)
+def test_what_is_no_place_is_a_bad_request(value: str | None) -> None:
+    with pytest.raises(BadRequest):
+        parse_update_range(value)
+
+
+@given(st.text(max_size=40))
+def test_a_place_is_parsed_or_refused(value: str) -> None:
+    with suppress(BadRequest):
+        parse_update_range(value)
+
+
+# --- Prefer, Brief
+
+
+@pytest.mark.parametrize(
+    ("prefer", "brief", "minimal", "noroot", "applied"),
+    [
+        (None, None, False, False, None),
+        ("return=minimal", None, True, False, "return=minimal"),
+        ('Return = "minimal" ; foo=bar', None, True, False, "return=minimal"),
+        ("respond-async, return=minimal", None, True, False, "return=minimal"),
+        ("return=minimal, return=representation", None, True, False, "return=minimal"),
+        ("return=representation, return=minimal", None, False, False, None),
+        ("depth-noroot", None, False, True, "depth-noroot"),
+        ("depth-noroot; return=minimal", None, False, True, "depth-noroot"),
+        ("return=minimal,depth-noroot", None, True, True, "return=minimal, depth-noroot"),
+        ("return", None, False, False, None),
+        ("return=", None, False, False, None),
+        ("", "t", True, False, None),
+        (None, " T ", True, False, None),
+        (None, "f", False, False, None),
+        (None, "", False, False, None),
+        (",;=,", "junk", False, False, None),
+    ],
+)
+def test_preferences(prefer: str | None, brief: str | None, minimal: bool, noroot: bool, applied: str | None) -> None:
+    """RFC 7240 §2, §3, RFC 8144 §2, §3, MS-WDVSE."""
+    found = parse_preferences(prefer, brief)
+    assert (found.minimal, found.noroot) == (minimal, noroot)
+    assert found.applied == ((("Preference-Applied", applied),) if applied else ())
+
+
+@given(st.text(max_size=40))
+def test_preferences_never_raise(value: str) -> None:
+    parse_preferences(value, value)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "1970-01-01T00:00:00Z"),
+        (1_600_000_000, "2020-09-13T12:26:40Z"),
+        (951_782_399, "2000-02-28T23:59:59Z"),
+        (951_782_400, "2000-02-29T00:00:00Z"),
+        (-1, "1969-12-31T23:59:59Z"),
+        (-(10**15), "0001-01-01T00:00:00Z"),
+        (10**15, "9999-12-31T23:59:59Z"),
+    ],
+)
+def test_iso_dates(seconds: int, text: str) -> None:
+    """RFC 3339, which creationdate is written in (RFC 4918 §15.1)."""
+    assert format_iso_date(seconds) == text

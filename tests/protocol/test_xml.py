@@ -31,7 +31,12 @@ from davserver.protocol.properties import (
 from davserver.protocol.reasons import reason
 
 MIB = 1024 * 1024
-PARSERS: tuple[Callable[[bytes], Any], ...] = (xml.parse_propfind, xml.parse_propertyupdate, xml.parse_lockinfo)
+PARSERS: tuple[Callable[[bytes], Any], ...] = (
+    xml.parse_propfind,
+    xml.parse_propertyupdate,
+    xml.parse_lockinfo,
+    xml.parse_mkcol,
+)
 
 
 class Stream:
@@ -914,3 +919,58 @@ def test_lockdiscovery_is_well_formed_whatever_the_owner(content: str, viewer: P
     else:
         assert owner.text == ("Jane Smith" if viewer in (JANE, BOB) else "another user")
     assert [child.tag for child in activelock][-1] == "{DAV:}lockroot"
+
+
+@pytest.mark.parametrize(
+    ("inner", "names", "plain"),
+    [
+        ("", [], True),
+        ("<D:set><D:prop><D:resourcetype><D:collection/></D:resourcetype></D:prop></D:set>", [], True),
+        ("<D:set><D:prop><D:resourcetype/></D:prop></D:set>", [], False),
+        ('<D:set><D:prop><D:resourcetype><D:collection/><x xmlns="urn:x"/></D:resourcetype></D:prop></D:set>',
+         [], False),
+        ('<D:set><D:prop><a xmlns="urn:x">1</a><b xmlns="urn:x"/></D:prop></D:set>', ["a", "b"], True),
+        ('<D:set><D:prop><a xmlns="urn:x"/></D:prop></D:set><D:set><D:prop><b xmlns="urn:x"/></D:prop></D:set>',
+         ["a", "b"], True),
+        ('<D:remove><D:prop><a xmlns="urn:x"/></D:prop></D:remove><x xmlns="urn:y"/><!-- -->', [], True),
+    ],
+)  # fmt: skip
+def test_a_collection_with_properties(inner: str, names: list[str], plain: bool) -> None:
+    """RFC 5689 §5.1."""
+    update, is_plain = xml.parse_mkcol(f'<D:mkcol xmlns:D="DAV:">{inner}</D:mkcol>'.encode())
+    assert [change.name.local for change in update] == names
+    assert is_plain is plain
+
+
+@pytest.mark.parametrize("data", [b"", b"<x/>", b"<D:mkcol/>", b'<D:propertyupdate xmlns:D="DAV:"/>'])
+def test_what_asks_for_no_collection(data: bytes) -> None:
+    with pytest.raises(BadRequest):
+        xml.parse_mkcol(data)
+
+
+def test_why_a_collection_was_not_made() -> None:
+    """RFC 5689 §3.5, §5.2."""
+    outcomes = [(424, None, [PropName("urn:x", "a")]), (403, "valid-resourcetype", [PropName(DAV, "resourcetype")])]
+    assert xml_out.mkcol_response(outcomes) == (
+        b'<?xml version="1.0" encoding="utf-8"?>\n<D:mkcol-response xmlns:D="DAV:"><D:propstat><D:prop>'
+        b'<x:a xmlns:x="urn:x"/></D:prop><D:status>HTTP/1.1 424 Failed Dependency</D:status></D:propstat><D:propstat>'
+        b"<D:prop><D:resourcetype/></D:prop><D:status>HTTP/1.1 403 Forbidden</D:status><D:error><D:valid-resourcetype/>"
+        b"</D:error></D:propstat></D:mkcol-response>"
+    )
+
+
+def test_bodies_that_come_again_are_read_once() -> None:
+    body = b'<propfind xmlns="DAV:"><prop><getetag/></prop></propfind>'
+    assert xml.parse_propfind(body) is xml.parse_propfind(body)
+    long = body + b" " * 4096
+    assert xml.parse_propfind(long) == xml.parse_propfind(body)
+    assert xml.parse_propfind(long) is not xml.parse_propfind(long)
+    for bad in (b"<x/>", b"<"):
+        for _ in range(2):
+            with pytest.raises(BadRequest):
+                xml.parse_propfind(bad)
+
+
+@pytest.mark.parametrize("name", ["plain", "a & b", "<x>", "ü", "tab\t", "\x01", "a\x00", "\ufffe", "", "\ud800"])
+def test_a_name_is_escaped_or_cannot_be_said(name: str) -> None:
+    assert xml_out.escaped(name) == (xml_out.escape(name) if xml_out.is_xml_text(name) else None)
