@@ -34,7 +34,10 @@ class Served:
         """Is a path of these names served, as far as its names are concerned?"""
         if self._at_root and names and names[0] == RESERVED:
             return False
-        return all(map(self._name, names))
+        for name in names:
+            if name.startswith(PRIVATE_PREFIX) or (self._hides is not None and not self._name(name)):
+                return False
+        return True
 
     def _name(self, name: str) -> bool:
         if name.startswith(PRIVATE_PREFIX):

@@ -19,7 +19,7 @@ from davserver.protocol.errors import Conflict, Forbidden, NotFound
 from davserver.protocol.paths import DavPath
 from davserver.storage.hold import Hold
 from davserver.storage.node import AlreadyThere, Node, OpenFile, node_of
-from davserver.storage.oserrors import refusing
+from davserver.storage.oserrors import refusal_of, refusing
 from davserver.storage.rename import Place
 from davserver.storage.resolve import Resolver
 from davserver.storage.served import Served
@@ -37,14 +37,23 @@ class Look(NamedTuple):
     device: int
 
 
-class Spot(NamedTuple):
+class Spot:
     """A path whose folder is open, for as long as its block lasts, and what was there when it was opened."""
 
-    path: DavPath
-    place: Place
-    status: os.stat_result | None
-    #: None also where there is something that is not served.
-    node: Node | None
+    __slots__ = ("node", "path", "place", "status")
+
+    def __init__(self, path: DavPath, place: Place, status: os.stat_result | None, node: Node | None) -> None:
+        self.path, self.place, self.status = path, place, status
+        #: None also where there is something that is not served.
+        self.node = node
+
+    def __enter__(self) -> Spot:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        os.close(self.place.folder)
+        if isinstance(error, OSError):
+            raise refusal_of(error) from error
 
 
 class Space(NamedTuple):
@@ -192,9 +201,8 @@ class Tree:
         with self.spot(path) as spot:
             return Look(spot.node, spot.place.device)
 
-    @contextmanager
-    def spot(self, path: DavPath) -> Iterator[Spot]:
-        """Raises Conflict where the parent is missing, Forbidden for a name that is not served."""
+    def spot(self, path: DavPath) -> Spot:
+        """For a `with` block. Raises Conflict where the parent is missing, Forbidden for a name that is not served."""
         names = self._names(path)
         if not names or not self.served.path(names):
             raise Forbidden("This name is reserved for the server.")
@@ -211,9 +219,10 @@ class Tree:
                 node = None if status is None else node_of(status)
                 if node is None and status is not None and self.follows_links:
                     node = self._linked(names)
-                yield Spot(path, place, status, node)
-            finally:
+            except BaseException:
                 os.close(fd)
+                raise
+        return Spot(path, place, status, node)
 
     def create_collection(self, hold: Hold, spot: Spot) -> None:
         """Raises AlreadyThere."""
