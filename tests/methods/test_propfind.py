@@ -395,6 +395,15 @@ def test_an_answer_begins_before_the_listing_is_complete(
     assert len(taken) == 2000
 
 
+def test_the_creation_date_is_not_the_time_of_a_chmod(app: Local, box: str, disk: Path) -> None:
+    """RFC 4918 §15.1; stock WsgiDAV tells st_ctime, which everything moves but the making of a file."""
+    app("PUT", f"{box}/f", b"x", X_OC_Mtime="1600000000")
+    os.chmod(disk / "f", 0o600)
+    app.proppatch(f"{box}/f", '<D:set><D:prop><c xmlns="urn:x">red</c></D:prop></D:set>')
+    app("MOVE", f"{box}/f", Destination=app.url(f"{box}/g"))
+    assert app.propfind(f"{box}/g", "creationdate").texts("//D:creationdate") == ["2020-09-13T12:26:40Z"]
+
+
 # --- quota
 
 
