@@ -7,9 +7,10 @@ between file systems, a copy that becomes visible before the source goes.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 from unicodedata import normalize
 
-from davserver.methods.guard import Guard, require_permission, require_removable, require_writable
+from davserver.methods.guard import Guard, Passage, require_permission, require_removable, require_writable
 from davserver.protocol.errors import BadRequest, Forbidden, InsufficientStorage, PreconditionFailed
 from davserver.protocol.headers import parse_depth, parse_destination, parse_overwrite
 from davserver.protocol.locks import Claim, Depth
@@ -17,10 +18,11 @@ from davserver.protocol.messages import Action, Request, Response
 from davserver.protocol.paths import DavPath
 from davserver.storage import changes
 from davserver.storage.copying import stage_copy
-from davserver.storage.node import Node, OtherDevice
+from davserver.storage.node import AlreadyThere, Node, OtherDevice
 from davserver.storage.quota import folder_size
 from davserver.storage.share import Share, Shares
 from davserver.storage.staged import StagedCopy
+from davserver.storage.staging import Discarded
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +63,19 @@ def copy(request: Request, shares: Shares) -> Response:
     guard.look(_copy_claim(target, node))
     staged = _stage_copy(guard.share, source, target, recursive=recursive, replaced=_size(node))
     with staged, guard.enter(target.path) as passage:
-        node = target.look()
-        passage.check(_copy_claim(target, node))
-        replaced = _size(node)
-        with target.share.charged(staged.size - replaced):
-            removed = changes.install(
-                shares, passage.hold, staged, source, target.path, replacing=node is not None, recursive=recursive
-            )
+        while True:
+            node = target.look()
+            passage.check(_copy_claim(target, node))
+            replaced = _size(node)
+            try:
+                with target.share.charged(staged.size - replaced):
+                    removed = changes.install(
+                        shares, passage.hold, staged, source, target.path,
+                        replacing=node is not None, recursive=recursive,
+                    )  # fmt: skip
+            except AlreadyThere:
+                continue  # somebody who does not pass the guard has just made something there
+            break
     target.share.give_back(removed.empty() - replaced)
     return Response(201 if node is None else 204)
 
@@ -92,30 +100,48 @@ def move(request: Request, shares: Shares) -> Response:
         )
     guard.look(_move_claim(source, target, target.look()))
     with guard.enter(source, target.path, respelt=target.respelt) as passage:
-        guard.existing()
-        there = target.look()
-        passage.check(_move_claim(source, target, there))
-        replacing, replaced = there is not None, _size(there)
-        size, copied = _moved_size(share, target, source, node), 0
-        try:
-            with target.share.charged(size - replaced):
-                removed = changes.move(
-                    shares, passage.hold, source, target.path, replacing=replacing, respelt=target.respelt
-                )
-        except OtherDevice:
-            # Copied while both are reserved: nothing that is written to the source meanwhile may be lost.
-            with _stage_copy(share, source, target, recursive=True, replaced=replaced) as staged:
-                size = copied = staged.size
-                with target.share.charged(size - replaced):
-                    removed = changes.carry(shares, passage.hold, staged, source, target.path, replacing=replacing)
-    freed = removed.empty()
-    share.give_back(size)
-    target.share.give_back(freed - copied - replaced)
+        while True:
+            node, there = guard.existing(), target.look()
+            passage.check(_move_claim(source, target, there))
+            try:
+                moved = _move(guard, passage, target, node, there)
+            except AlreadyThere:
+                continue  # somebody who does not pass the guard has just made something there
+            break
+    freed = moved.removed.empty()
+    share.give_back(moved.size)
+    target.share.give_back(freed - moved.copied - _size(there))
     return Response(201 if there is None else 204)
+
+
+class _Moved(NamedTuple):
+    removed: Discarded
+    #: Bytes that went from one share to another.
+    size: int
+    #: Bytes of the source that are still to be removed, since it was copied.
+    copied: int
+
+
+def _move(guard: Guard, passage: Passage, target: _Target, node: Node, there: Node | None) -> _Moved:
+    share, shares, source, hold = guard.share, guard.shares, guard.request.path, passage.hold
+    replacing, replaced = there is not None, _size(there)
+    size = _moved_size(share, target, source, node)
+    try:
+        with target.share.charged(size - replaced):
+            removed = changes.move(shares, hold, source, target.path, replacing=replacing, respelt=target.respelt)
+        return _Moved(removed, size, 0)
+    except OtherDevice:
+        # Copied while both are reserved: nothing that is written to the source meanwhile may be lost.
+        with _stage_copy(share, source, target, recursive=True, replaced=replaced) as staged:
+            with target.share.charged(staged.size - replaced):
+                removed = changes.carry(shares, hold, staged, source, target.path, replacing=replacing)
+            return _Moved(removed, staged.size, staged.size)
 
 
 def _moved_size(share: Share, target: _Target, source: DavPath, node: Node) -> int:
     """Bytes that one share gives and another takes; 0 where none of them counts, or both are the same."""
+    if share is not target.share and not node.is_collection:
+        target.share.require_size(node.size)
     if share is target.share or (share.quota is None and target.share.quota is None):
         return 0
     if not node.is_collection:
@@ -154,6 +180,7 @@ def _stage_copy(share: Share, source: DavPath, target: _Target, *, recursive: bo
 
     def spend(more: int) -> None:
         nonlocal size
+        target.share.require_size(more)
         size += more
         if target.share.quota is not None and size > left:
             raise InsufficientStorage("The quota of this share does not leave room for the copy.")

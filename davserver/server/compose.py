@@ -32,6 +32,7 @@ def open_app(settings: Settings, folder: str, stack: ExitStack) -> DavApp:
     """
     os.makedirs(folder, mode=0o700, exist_ok=True)
     shares = open_shares(settings, folder, stack)
+    recover_all(shares)
     for share in shares:
         if not share.read_only:
             try:
@@ -41,7 +42,6 @@ def open_app(settings: Settings, folder: str, stack: ExitStack) -> DavApp:
                 _log.warning("share %s: %s cannot be written: %s", share.at, directory, error.strerror)
         if share.quota is not None:
             share.quota.start_counting(os.path.join(folder, "counting"))
-    recover_all(shares)
     return DavApp(shares, _access(settings), prefix=settings.prefix)
 
 

@@ -36,7 +36,7 @@ def create(shares: Shares, hold: Hold, path: DavPath, make: Callable[[Spot], Non
     except BaseException:
         settle(shares, intent, failed=True)
         raise
-    settle(shares, intent)
+    shares.journal.drop(intent)
 
 
 def delete(shares: Shares, hold: Hold, path: DavPath) -> Discarded:
@@ -122,7 +122,7 @@ def carry(
         try:
             discarded = copy.commit(hold, spot, slot, replacing=replacing)
         except BaseException:
-            settle(shares, intent)
+            settle(shares, intent, failed=True)
             raise
     return discarded + settle(shares, intent)
 

@@ -11,7 +11,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterable
 
-from davserver.protocol.errors import Refused
+from davserver.protocol.errors import Refused, Unavailable
 from davserver.protocol.locks import ANYBODY
 from davserver.protocol.paths import DavPath
 from davserver.storage.hold import Unproven
@@ -44,26 +44,30 @@ def recover(shares: Shares, intents: Iterable[Intent]) -> None:
 
 
 def recover_all(shares: Shares) -> None:
-    """At the start. What cannot be settled now, say since a disk is not mounted, is left and told to the operator."""
+    """At the start, before any stage is opened: what has no name left is removed then, and its inode number is free.
+
+    What cannot be settled now is left and told to the operator: a share without anything in it, not even a stage, is
+    one whose disk is not mounted, and what is missing there has not been deleted.
+    """
     for intent in shares.journal.all():
         try:
+            if any(shares.of(path).tree.is_bare for path in intent.paths):
+                raise Unavailable("there is nothing at all in its share; is its disk mounted?")
             recover(shares, [intent])
         except Refused as refused:
             _log.error("an interrupted %s of %s is still open: %s", intent.kind.value, intent.path, refused.message)
 
 
 def settle(shares: Shares, intent: Intent, *, failed: bool = False) -> Discarded:
-    """Finish or undo; the intent's paths are reserved. `failed`: a CREATE that is known not to have happened.
-
-    Returns what is still to be removed.
-    """
+    """Finish or undo; the intent's paths are reserved. `failed`: it is known that something went wrong, so that what is
+    visible may not be on the disk. Returns what is still to be removed."""
     ending = _Ending(shares, intent)
     rows: Rows = {
         Kind.CREATE: lambda: ending.created(failed=failed),
         Kind.DELETE: ending.deleted,
         Kind.MOVE: ending.moved,
         Kind.COPY: ending.copied,
-        Kind.CARRY: ending.carried,
+        Kind.CARRY: lambda: ending.carried(failed=failed),
         Kind.TOUCH: ending.touched,
     }[intent.kind]()
     with shares.state.transaction():
@@ -107,9 +111,11 @@ class _Ending:
         self._put_back()
         return lambda: self._properties.forget(self._intent.staged)
 
-    def carried(self) -> Rows:
+    def carried(self, *, failed: bool) -> Rows:
         if not self._arrived:
             return self._put_back()
+        if failed:
+            return self._end_all  # of what was replaced; the source stays until the copy is known to be safe
         self._remove_source(self._intent.other)
         return self._move_rows
 

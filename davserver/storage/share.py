@@ -19,6 +19,9 @@ from davserver.storage.tree import Space, Tree
 
 _log = logging.getLogger("davserver")
 
+#: No file system tells where a file ends beyond this.
+_LARGEST = (1 << 63) - 1
+
 
 class Limits(NamedTuple):
     """What one request, or one file, may take."""
@@ -65,13 +68,17 @@ class Share:
         """Will a file of `size` bytes find room in `folder`, in place of one of `replaced` bytes? Raises
         ContentTooLarge, InsufficientStorage. What is replaced goes when the new file is whole: the disk must hold both.
         """
-        if self.limits.file is not None and size > self.limits.file:
-            raise ContentTooLarge(f"A file may have at most {self.limits.file} bytes here.")
+        self.require_size(size)
         available = self.tree.space(folder).available
-        if available is not None and size > available:
+        if size > (_LARGEST if available is None else available):
             raise InsufficientStorage("There is no space left for this file.")
         if self.quota is not None and size - replaced > self.quota.left:
             raise InsufficientStorage("The quota of this share does not leave room for this file.")
+
+    def require_size(self, size: int) -> None:
+        """Raises ContentTooLarge for a file that is larger than the share takes."""
+        if self.limits.file is not None and size > self.limits.file:
+            raise ContentTooLarge(f"A file may have at most {self.limits.file} bytes here.")
 
     @contextmanager
     def charged(self, size: int) -> Iterator[None]:

@@ -20,6 +20,7 @@ import stat as modes
 import threading
 from collections.abc import Callable, Container, Iterator
 
+from davserver.protocol.errors import Refused
 from davserver.storage.rename import Place
 from davserver.storage.served import PRIVATE_PREFIX
 
@@ -89,8 +90,8 @@ class Stage:
                 if f"{name}/{inner}" not in keep:
                     clear(fd, inner, self._closing.is_set)
             os.rmdir(name, dir_fd=self._folder)
-        except OSError:
-            return  # its process lives, or an intent still needs some of it
+        except (OSError, Refused):
+            return  # its process lives, an intent still needs some of it, or nobody can tell
         finally:
             os.close(fd)
 

@@ -110,8 +110,14 @@ class Tree:
             return left_behind(self._root, self._needed)
 
     @property
-    def is_empty(self) -> bool:
+    def is_bare(self) -> bool:
         """Is there nothing at all in the root, as where a disk is not mounted?"""
+        with refusing(), os.scandir(self._root) as entries:
+            return next(entries, None) is None
+
+    @property
+    def is_empty(self) -> bool:
+        """Is there nothing but a staging folder?"""
         with refusing(), os.scandir(self._root) as entries:
             return all(entry.name == FOLDER for entry in entries)
 
