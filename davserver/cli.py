@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage.
 from __future__ import annotations
 
 import argparse
+import difflib
 import getpass
 import logging
 import os
@@ -28,21 +29,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not sys.platform.startswith("linux"):
         print("davserver runs on Linux; on other systems run it in a container.", file=sys.stderr)
         return 1
-    parser = command_line()
-    arguments = parser.parse_args(argv)
-    command: Callable[[argparse.Namespace], int] | None = getattr(arguments, "command", None)
-    if command is None:
-        parser.print_help(sys.stderr)
-        return 2
+    parser, commands = command_line()
+    words = sys.argv[1:] if argv is None else argv
+    if words[:1] not in [[name] for name in (*commands, "-h", "--help")]:
+        words = ["serve", *words]  # what is meant where no command is named: `davserver ~/share`
+    arguments = parser.parse_args(words)
+    command: Callable[[argparse.Namespace], int] = arguments.command
     try:
         return command(arguments)
+    except KeyboardInterrupt:
+        return 130  # Ctrl-C before there was anything to stop
     except SettingsError as error:
         print(f"davserver: {error}", file=sys.stderr)
         return 1
 
 
-def command_line() -> argparse.ArgumentParser:
-    """Every command with its options."""
+def command_line() -> tuple[argparse.ArgumentParser, Sequence[str]]:
+    """The parser, and the names of the commands it knows."""
     parser = argparse.ArgumentParser(prog="davserver")
     _describe(parser, "davserver serve ~/share", "A WebDAV file server whose locks never lie.")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
@@ -80,7 +83,7 @@ def command_line() -> argparse.ArgumentParser:
         _hash_password,
     )
     add("version", "davserver version", "Print the version.", _version)
-    return parser
+    return parser, list(commands.choices)
 
 
 def _describe(parser: argparse.ArgumentParser, example: str, description: str) -> None:
@@ -105,6 +108,9 @@ def _serve(arguments: argparse.Namespace) -> int:
         password, made_up = _password_for(arguments.user)
         flags["users"] = {arguments.user: {"password": hash_password(password)}}
         password = password if made_up else None
+    meant = difflib.get_close_matches(arguments.directory or "", command_line()[1], n=1)
+    if meant and not os.path.exists(arguments.directory):
+        raise SettingsError(f"{arguments.directory} is no command and no folder; did you mean {meant[0]}?")
     settings = load(file=arguments.config, environ=os.environ, flags=flags, hash_password=hash_password)
     require_startable(settings)
     folder = state_folder(settings, os.environ)

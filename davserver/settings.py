@@ -8,7 +8,9 @@ bytes inside; people write `30m` and `1MiB`.
 from __future__ import annotations
 
 import difflib
+import hashlib
 import ipaddress
+import itertools
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -245,7 +247,7 @@ def _from_file(name: str | None) -> _Source:
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise SettingsError(f"{path}{line}: this is not YAML: {error.problem}.") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is none
         raise SettingsError(f"{path}: this is not YAML: {error}.") from error
     if values is None:
         return _Source(path, {})
@@ -276,7 +278,7 @@ def _from_environment(environ: Mapping[str, str], hash_password: Callable[[str],
         keys = tuple(name.removeprefix(PREFIX).lower().split("__"))
         try:
             value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError) as error:
             raise SettingsError(f"The environment variable {name} is not a value: {text!r}.") from error
         target = values
         for key in keys[:-1]:
@@ -327,6 +329,8 @@ def _sentence(error: ValidationError, places: Mapping[tuple[str, ...], str]) -> 
         close = difflib.get_close_matches(path[-1], known, n=1)
         hint = f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}."
         return f"{place}: {name} is not a setting; {hint}"
+    if first["type"] in ("model_type", "dict_type"):
+        return f"{place}: {name} must be a section, with settings of its own below it."
     message = first["msg"].removeprefix("Value error, ")
     return f"{place}: {name}: {message[:1].lower()}{message[1:]}."
 
@@ -349,10 +353,7 @@ def state_folder(settings: Settings, environ: Mapping[str, str]) -> str:
         folder = os.path.abspath(os.path.expanduser(settings.state))
     else:
         base = environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
-        served = settings.shares["/"].directory if "/" in settings.shares else ",".join(sorted(settings.shares))
-        folder = os.path.join(
-            os.path.abspath(base), "davserver", re.sub(r"[^A-Za-z0-9._-]+", "-", served).strip("-") or "root"
-        )
+        folder = os.path.join(os.path.abspath(base), "davserver", _state_name(settings.shares))
     real = os.path.realpath(folder)
     for path, share in settings.shares.items():
         served = os.path.realpath(share.directory)
@@ -364,6 +365,35 @@ def state_folder(settings: Settings, environ: Mapping[str, str]) -> str:
     return folder
 
 
+def _state_name(shares: Mapping[str, ShareSettings]) -> str:
+    """One name for each served folder, whatever way leads to it; it stays when shares are added below it."""
+    main = shares.get("/") or (next(iter(shares.values())) if len(shares) == 1 else None)
+    if main is None:
+        raise SettingsError(
+            "Shares without one at / need a state folder of their own, which stays when shares come and go: "
+            "set state (or --state)."
+        )
+    real = os.path.realpath(main.directory)
+    readable = re.sub(r"[^A-Za-z0-9._-]+", "-", os.path.basename(real)).strip("-.")
+    return f"{readable or 'share'}-{hashlib.sha256(os.fsencode(real)).hexdigest()[:12]}"
+
+
+def _require_one_name_each(shares: Mapping[str, ShareSettings]) -> None:
+    """A file with two URLs would have two sets of locks. Raises SettingsError."""
+    places = [(path.strip("/"), os.path.realpath(share.directory), share) for path, share in shares.items()]
+    for (outer, above, one), (inner, below, other) in itertools.permutations(places, 2):
+        if one.read_only or other.read_only or os.path.commonpath([above, below]) != above:
+            continue
+        way = os.path.relpath(below, above)
+        same_url = outer if way == "." else f"{outer}/{way}".lstrip("/")
+        if inner != same_url:
+            raise SettingsError(
+                f"The folder of share /{inner} ({other.directory}) lies within that of share /{outer} "
+                f"({one.directory}): its files would have two names, and a lock on one would not hold on the other. "
+                "Make one of them read_only, or share the folder once."
+            )
+
+
 def require_startable(settings: Settings) -> None:
     """What can only be judged of all settings together. Raises SettingsError."""
     if not settings.shares:
@@ -371,6 +401,7 @@ def require_startable(settings: Settings) -> None:
     for path, share in settings.shares.items():
         if not os.path.isdir(share.directory):
             raise SettingsError(f"The folder of share {path}, {share.directory}, is not there; create it first.")
+    _require_one_name_each(settings.shares)
     if not settings.is_loopback and not settings.users and settings.anonymous is None:
         raise SettingsError(
             f"Listening on {settings.host} would let everybody in: add a user with -u NAME, or users in the "

@@ -189,7 +189,7 @@ def test_the_state_lies_apart_from_what_is_served(tmp_path: Path) -> None:
     settings = Settings(shares={"/": {"directory": str(served)}})  # type: ignore[dict-item]
     folder = state_folder(settings, {"XDG_STATE_HOME": str(tmp_path / "xdg")})
     assert folder.startswith(str(tmp_path / "xdg" / "davserver"))
-    assert folder.endswith("my-files")
+    assert "/my-files-" in folder
     assert "/.local/state/davserver/" in state_folder(settings, {})
     (tmp_path / "link").symlink_to(served)
     for inside in (served, served / "deep" / "er", tmp_path, tmp_path / "link" / "state"):
@@ -198,11 +198,50 @@ def test_the_state_lies_apart_from_what_is_served(tmp_path: Path) -> None:
 
 
 def test_two_folders_have_two_states(tmp_path: Path) -> None:
-    def folder(*served: str) -> str:
-        shares = {path: {"directory": path} for path in served}
+    def folder(**served: str) -> str:
+        shares = {path.replace("_", "/"): {"directory": str(tmp_path / name)} for path, name in served.items()}
         return state_folder(Settings(shares=shares), {"XDG_STATE_HOME": str(tmp_path / "xdg")})  # type: ignore[arg-type]
 
-    assert folder("/a") != folder("/b")
+    for name in ("x/y", "ü", "ö"):
+        (tmp_path / name).mkdir(parents=True)
+    assert len({folder(_=name) for name in ("x/y", "x-y", "x", "ü", "ö", "docs")}) == 6
+    (tmp_path / "link").symlink_to("x/y")
+    assert folder(_="link") == folder(_="x/y") == folder(_docs="x/y")
+    assert folder(_="x", _docs="y") == folder(_="x")
+    with pytest.raises(SettingsError, match="need a state folder of their own"):
+        folder(_a="x", _b="y")
+
+
+@pytest.mark.parametrize(
+    ("shares", "refused"),
+    [
+        ({"/": "", "/alias": "docs"}, True),
+        ({"/": "", "/docs": "docs"}, False),
+        ({"/a": "docs", "/b": "docs"}, True),
+        ({"/a": "docs", "/a/deep": "docs/deep"}, False),
+        ({"/a": "docs", "/a/deep": "docs"}, True),
+        ({"/a": "docs", "/b": "documents"}, False),
+        ({"/a": "docs", "/b": "link"}, True),
+    ],
+)
+def test_a_file_has_one_name(shares: dict[str, str], refused: bool, tmp_path: Path) -> None:
+    for name in ("docs/deep", "documents"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "link").symlink_to("docs")
+
+    def settings(read_only: bool) -> Settings:
+        values = {
+            path: {"directory": str(tmp_path / name), "read_only": read_only and path != "/"}
+            for path, name in shares.items()
+        }
+        return Settings(shares=values)  # type: ignore[arg-type]
+
+    require_startable(settings(read_only=True))
+    if refused:
+        with pytest.raises(SettingsError, match="would have two names"):
+            require_startable(settings(read_only=False))
+    else:
+        require_startable(settings(read_only=False))
 
 
 @given(st.integers(1, 10**6), st.sampled_from("smhd"))

@@ -40,7 +40,7 @@ class Access:
         self._realm = realm
 
     def identify(self, authorization: str | None, now: float) -> Identity | None:
-        """Who is asking; None when that takes a login first. Raises nothing, whatever the field holds."""
+        """Who is asking; None when nobody may do anything without a login. Raises nothing, whatever the field holds."""
         login = credentials(authorization) if len(self._accounts) else None
         if login is not None:
             principal = self._accounts.verify(*login, now)
@@ -51,6 +51,10 @@ class Access:
             case Anonymous.READ:
                 return Identity(ANYBODY, READ_ONLY)
         return None
+
+    def could_be_more(self, identity: Identity) -> bool:
+        """Might a login allow what this identity may not do?"""
+        return identity.principal.is_anonymous and len(self._accounts) > 0
 
     def unauthorized(self) -> Unauthorized:
         """The answer to somebody who must log in first."""

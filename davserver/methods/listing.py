@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from davserver.protocol import xml_out
-from davserver.protocol.headers import format_http_date
+from davserver.protocol.errors import NotFound
+from davserver.protocol.headers import format_http_date, utc
 from davserver.protocol.locks import Depth, Lock
 from davserver.protocol.media_types import media_type
 from davserver.protocol.messages import Action, Request
@@ -155,8 +155,8 @@ _LOCKDISCOVERY = PropName(DAV, "lockdiscovery")
 
 
 def _creationdate(resource: Resource, _: Request) -> bytes:
-    moment = datetime.fromtimestamp(resource.node.created_ns // 1_000_000_000, UTC)
-    return f"<D:creationdate>{moment:%Y-%m-%dT%H:%M:%SZ}</D:creationdate>".encode()
+    moment = utc(resource.node.created_ns // 1_000_000_000)
+    return f"<D:creationdate>{moment.isoformat().replace('+00:00', 'Z')}</D:creationdate>".encode()
 
 
 def _displayname(resource: Resource, _: Request) -> bytes | None:
@@ -207,7 +207,7 @@ def _lockdiscovery(resource: Resource, request: Request) -> bytes:
         # LibreOffice takes the last href of a response for the resource's: the same spelling where it is the root.
         return resource.href if lock.root == resource.path else lock.href(request.prefix)
 
-    return xml_out.lockdiscovery(resource.locks, request.principal, request.now, root)
+    return xml_out.lockdiscovery(resource.locks, request.principal, request.now, root, request.client.agent)
 
 
 def _quota(index: int, name: str) -> Callable[[Resource, Request], bytes | None]:
@@ -215,7 +215,11 @@ def _quota(index: int, name: str) -> Callable[[Resource, Request], bytes | None]
         """RFC 4331: of collections, asked for by name only."""
         if not resource.node.is_collection:
             return None
-        return f"<D:{name}>{resource.share.tree.space(resource.path)[index]}</D:{name}>".encode()
+        try:
+            space = resource.share.tree.space(resource.path)
+        except NotFound:
+            return None  # gone since the folder was read
+        return f"<D:{name}>{space[index]}</D:{name}>".encode()
 
     return value
 

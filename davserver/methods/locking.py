@@ -139,7 +139,9 @@ def _granted_time(lock: Lock) -> int:
 def _answer(guard: Guard, lock: Lock, status: int, *headers: tuple[str, str]) -> Response:
     """RFC 4918 §9.10.1: the body is the DAV:lockdiscovery of the lock, from the very value that was stored."""
     request = guard.request
-    discovery = xml_out.lockdiscovery([lock], request.principal, request.now, lambda held: held.href(request.prefix))
+    discovery = xml_out.lockdiscovery(
+        [lock], request.principal, request.now, lambda held: held.href(request.prefix), request.client.agent
+    )
     body = xml_out.prop_response(discovery)
     return Response(status, (*headers, XML, ("Cache-Control", "no-store")), body)
 

@@ -32,6 +32,8 @@ def propfind(request: Request, shares: Shares) -> Response:
     guard.fresh()
     if depth is Depth.INFINITY and node.is_collection and not share.propfind_infinity:
         raise Forbidden("List one level at a time (Depth: 1).", element="propfind-finite-depth")
+    if not node.is_collection:
+        depth = Depth.ZERO  # rclone and gvfs ask for the members of files
     listing = Listing(request, shares, wanted, depth)
     return Response(207, HEADERS, xml_out.multistatus(_responses(listing, DavPath(request.path.segments), depth)))
 

@@ -69,6 +69,10 @@ class Forbidden(Refused):
     status = 403
 
 
+class NotPermitted(Forbidden):
+    """What this principal may not do; somebody else might."""
+
+
 class NotFound(Refused):
     status = 404
 

@@ -240,10 +240,16 @@ def parse_http_date(value: str) -> int | None:
     return (moment - _EPOCH) // _SECOND + leap
 
 
+def utc(seconds: float) -> datetime:
+    """The moment, to the second. Times outside of the years 1 to 9999, which a file may have, become the nearest
+    within."""
+    return _EPOCH + timedelta(seconds=min(max(seconds, _EARLIEST), _LATEST) // 1)
+
+
 @lru_cache(maxsize=4096)
 def format_http_date(seconds: float) -> str:
-    """IMF-fixdate, in English whatever the locale. Times outside of the years 1 to 9999 become the nearest within."""
-    moment = _EPOCH + timedelta(seconds=min(max(seconds, _EARLIEST), _LATEST) // 1)
+    """IMF-fixdate, in English whatever the locale."""
+    moment = utc(seconds)
     return (
         f"{_DAYS[moment.weekday()]}, {moment.day:02} {_MONTHS[moment.month - 1]} {moment.year:04} "
         f"{moment.hour:02}:{moment.minute:02}:{moment.second:02} GMT"

@@ -16,7 +16,7 @@ from typing import Any
 from wsgidav.wsgidav_app import WsgiDAVApp
 
 from davserver.access.access import STRANGER, Access
-from davserver.protocol.errors import InternalError, Refused
+from davserver.protocol.errors import InternalError, NotPermitted, Refused
 from davserver.protocol.locks import ANYBODY, Principal
 from davserver.protocol.messages import FileSlice, Headers, Response
 from davserver.protocol.paths import DavPath
@@ -44,14 +44,16 @@ class Terminal:
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         exchange = _Exchange(environ, self._clock())
+        head = environ["REQUEST_METHOD"] == "HEAD"
         try:
-            response = self._answer(exchange)
+            # Framing makes the first block of a stream: what is refused there can still be told.
+            response = framed(self._answer(exchange), head=head)
         except Refused as refused:
-            response = exchange.refusal(refused, self._prefix)
+            response = framed(exchange.refusal(refused, self._prefix), head=head)
         except Exception:
             _log.exception("%s %s failed", environ["REQUEST_METHOD"], exchange.path or "?")
-            response = exchange.refusal(InternalError("The server failed; its log says why."), self._prefix)
-        response = framed(response, head=environ["REQUEST_METHOD"] == "HEAD")
+            failed = InternalError("The server failed; its log says why.")
+            response = framed(exchange.refusal(failed, self._prefix), head=head)
         start_response(f"{response.status} {reason(response.status)}", list(response.headers))
         return exchange.send(response)
 
@@ -60,9 +62,9 @@ class Terminal:
         exchange.path = target_path(environ, self._prefix)
         method = method_of(environ["REQUEST_METHOD"])
         identity = self._access.identify(exchange.headers.get("Authorization"), exchange.now)
-        if identity is None:
-            if method.action is not None:
-                raise self._access.unauthorized()
+        if identity is None and method.action is not None:
+            raise self._access.unauthorized()
+        if identity is None or (method.action is None and self._access.could_be_more(identity)):
             identity = STRANGER
         exchange.principal = identity.principal
         request = open_request(
@@ -74,7 +76,12 @@ class Terminal:
             now=exchange.now,
             prefix=self._prefix,
         )
-        return perform(method, request, self._shares)
+        try:
+            return perform(method, request, self._shares)
+        except NotPermitted as refused:
+            if self._access.could_be_more(identity):
+                raise self._access.unauthorized() from refused
+            raise
 
 
 class _Exchange:
@@ -95,6 +102,8 @@ class _Exchange:
             content_type=self.headers.get("Content-Type"),
             now=self.now,
             prefix=prefix,
+            principal=self.principal,
+            path=self.path,
         )
         if refused.must_close:
             return Response(response.status, (*response.headers, ("Connection", "close")), response.body)
