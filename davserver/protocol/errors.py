@@ -118,6 +118,12 @@ class UnsupportedMediaType(Refused):
     status = 415
 
 
+class HeaderFieldsTooLarge(Refused):
+    """RFC 6585 §5."""
+
+    status = 431
+
+
 class RangeNotSatisfiable(Refused):
     """RFC 9110 §15.5.17: the answer says how long the representation is."""
 
@@ -165,6 +171,12 @@ class NotImplementedMethod(Refused):
     """RFC 9110 §15.6.2: a method that the server does not know at all."""
 
     status = 501
+
+
+class VersionNotSupported(Refused):
+    """RFC 9110 §15.6.6: a version of HTTP that is not spoken here."""
+
+    status = 505
 
 
 class BadGateway(Refused):

@@ -122,6 +122,15 @@ def path_below(raw: str, prefix: str) -> DavPath | None:
 
     Compared by names and not by text: "/davx" is not below "/dav", and "/%64av" is "/dav" (RFC 3986 §6.2.2.2).
     """
+    return _path_below(raw, prefix) if len(raw) <= _REMEMBERED else _path_below.__wrapped__(raw, prefix)
+
+
+# An edit asks for the same URL a dozen times. Longer ones, and more of them, would be memory for strangers to fill.
+_REMEMBERED = 256
+
+
+@lru_cache(maxsize=2048)
+def _path_below(raw: str, prefix: str) -> DavPath | None:
     path, mount = DavPath.parse(raw), DavPath.parse(prefix or "/")
     return DavPath(path.below(mount), path.slash) if mount.contains(path) else None
 
