@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import difflib
 import getpass
-import logging
 import os
 import secrets
 import sys
@@ -99,6 +98,7 @@ def _add_file(parser: argparse.ArgumentParser) -> None:
 
 def _serve(arguments: argparse.Namespace) -> int:
     from davserver.access.accounts import hash_password
+    from davserver.server.logs import log_to
     from davserver.server.run import serve
     from davserver.storage.state import StateError
 
@@ -111,10 +111,15 @@ def _serve(arguments: argparse.Namespace) -> int:
     meant = difflib.get_close_matches(arguments.directory or "", command_line()[1], n=1)
     if meant and not os.path.exists(arguments.directory):
         raise SettingsError(f"{arguments.directory} is no command and no folder; did you mean {meant[0]}?")
-    settings = load(file=arguments.config, environ=os.environ, flags=flags, hash_password=hash_password)
-    require_startable(settings)
+
+    def reread() -> Settings:
+        found = load(file=arguments.config, environ=os.environ, flags=flags, hash_password=hash_password)
+        require_startable(found)
+        return found
+
+    settings = reread()
     folder = state_folder(settings, os.environ)
-    _log_to_standard_error(settings)
+    log_to(sys.stderr, settings)
 
     def ready(url: str) -> None:
         print(banner(settings, url, folder), flush=True)
@@ -122,7 +127,7 @@ def _serve(arguments: argparse.Namespace) -> int:
             print(f"\nPassword of {arguments.user}, shown this once: {password}", flush=True)
 
     try:
-        return serve(settings, folder, on_ready=ready)
+        return serve(settings, folder, on_ready=ready, reread=reread)
     except (OSError, StateError) as error:
         if arguments.debug:
             raise
@@ -158,17 +163,6 @@ def _reason(error: Exception, settings: Settings) -> str:
     if error.filename is None:
         return f"Cannot listen on {settings.host}, port {settings.port}: {error.strerror or error}."
     return f"{error.filename} cannot be used: {error.strerror}."
-
-
-def _log_to_standard_error(settings: Settings) -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logger = logging.getLogger("davserver")
-    logger.addHandler(handler)
-    logger.setLevel(settings.log.level.upper())
-    logger.propagate = False
-    if not settings.log.access:
-        logging.getLogger("davserver.access").setLevel(logging.WARNING)
 
 
 def _check_config(arguments: argparse.Namespace) -> int:

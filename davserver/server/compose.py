@@ -59,7 +59,7 @@ def open_app(settings: Settings, folder: str, stack: ExitStack) -> DavApp:
     if not any(found.at == ROOT for found in shares):
         # Explorer and gvfs look at the root, wherever the share is: there they find the shares as folders.
         shares.append(share("/", _skeleton(folder, shares), True))
-    return DavApp(shares, _access(settings), prefix=settings.prefix)
+    return DavApp(shares, access_of(settings), prefix=settings.prefix)
 
 
 def _skeleton(folder: str, shares: list[Share]) -> str:
@@ -70,6 +70,7 @@ def _skeleton(folder: str, shares: list[Share]) -> str:
     return root
 
 
-def _access(settings: Settings) -> Access:
+def access_of(settings: Settings) -> Access:
+    """Who may do what."""
     accounts = {name: Account(name, user.password, user.display_name or name) for name, user in settings.users.items()}
     return Access(Accounts(accounts), Anonymous(settings.allows_anonymous), settings.auth.realm)
