@@ -15,6 +15,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 _PATH = os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin"
@@ -232,8 +233,7 @@ class WsgiDAV(Peer):
 
     @classmethod
     def program(cls) -> str | None:
-        found = Path(sys.executable).with_name("wsgidav")
-        return str(found) if found.exists() else None
+        return sys.executable if find_spec("wsgidav") else None
 
     @classmethod
     def version(cls) -> str:
@@ -243,7 +243,8 @@ class WsgiDAV(Peer):
 
     def command(self) -> list[str]:
         return [
-            *(self.program() or "", "--no-config", "--quiet", "--auth", "anonymous", "--root", str(self.root)),
+            *(sys.executable, "-c", "from wsgidav.server.server_cli import run; run()"),
+            *("--no-config", "--quiet", "--auth", "anonymous", "--root", str(self.root)),
             *("--host", "127.0.0.1", "--port", str(self.port)),
         ]
 
