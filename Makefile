@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 TESTABLE := $(VENV)/.testable
 SOURCES := davserver tests
 
-.PHONY: help run test test-fast bench-files test-tools lint format lock clean
+.PHONY: help run test test-fast test-tools bench bench-files lint format lock clean
 
 help: ## Show what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -24,6 +24,8 @@ test-fast: $(TESTABLE) ## Run the tests that take no time
 
 bench-files: $(TESTABLE) ## Measure listings, writes and trees, without HTTP
 	$(BIN)/python tests/bench/files.py
+bench: $(TESTABLE) ## Measure against other servers, and write docs/performance.md
+	$(BIN)/python tests/bench/run.py
 
 # Programs that some tests drive. Without them those tests are skipped, and say so.
 test-tools:

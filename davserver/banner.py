@@ -9,24 +9,33 @@ _ACCESS = {"rw": "everybody may read and write", "ro": "everybody may read", "no
 
 def banner(settings: Settings, url: str, folder: str) -> str:
     """`url`: where the server listens; `folder`: the state folder."""
-    host = url.split("/")[2]
-    path = settings.prefix.replace("/", "\\")
     who = _ACCESS[settings.allows_anonymous]
     if settings.users and settings.allows_anonymous != "none":
         who += "; users who log in may write"
     lines = [f"davserver is ready at {url}", ""]
     for share, found in sorted(settings.shares.items()):
         lines.append(f"  {share}  {found.directory}  ({'read-only' if found.read_only else who})")
-    lines += [
-        f"  state  {folder}",
-        "",
-        "Connect:",
-        f"  Windows  net use * {url}     or in Explorer  \\\\{host.replace(':', '@')}\\DavWWWRoot{path}",
-        f"  macOS    Finder, Go > Connect to Server: {url}",
-        f"  Linux    gio mount dav://{host}{settings.prefix}/     or  mount -t davfs {url} FOLDER",
-        "",
-        "Stop with Ctrl-C.",
-    ]
-    if settings.users and not settings.is_loopback:
-        lines += ["", "WARNING: passwords cross the network unencrypted; put a proxy that speaks TLS in front."]
+    lines += [f"  state  {folder}", "", *_ways(settings, url), "Stop with Ctrl-C."]
+    if settings.users and not settings.is_loopback and settings.tls.cert is None:
+        lines += [
+            "",
+            "WARNING: passwords cross the network unencrypted; set tls, or put a proxy that speaks it in front.",
+        ]
     return "\n".join(lines)
+
+
+def _ways(settings: Settings, url: str) -> list[str]:
+    """How to connect."""
+    if settings.is_unix:
+        return []  # whoever speaks to a socket in the file system is a program
+    secure, host = settings.tls.cert is not None, url.split("/")[2]
+    path = settings.prefix.replace("/", "\\")
+    at = host.replace(":", "@SSL@" if secure else "@")
+    return [
+        "Connect:",
+        f"  Windows  net use * {url}     or in Explorer  \\\\{at}\\DavWWWRoot{path}",
+        f"  macOS    Finder, Go > Connect to Server: {url}",
+        f"  Linux    gio mount {'davs' if secure else 'dav'}://{host}{settings.prefix}/"
+        f"     or  mount -t davfs {url} FOLDER",
+        "",
+    ]

@@ -6,8 +6,8 @@ Exit codes: 0 done, 1 failed, 2 wrong usage.
 from __future__ import annotations
 
 import argparse
+import difflib
 import getpass
-import logging
 import os
 import secrets
 import sys
@@ -29,24 +29,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not sys.platform.startswith("linux"):
         print("davserver runs on Linux; on other systems run it in a container.", file=sys.stderr)
         return 1
-    parser = command_line()
-    arguments = parser.parse_args(argv)
-    command: Callable[[argparse.Namespace], int] | None = getattr(arguments, "command", None)
-    if command is None:
-        parser.print_help(sys.stderr)
-        return 2
+    parser, commands = command_line()
+    words = sys.argv[1:] if argv is None else argv
+    if words[:1] not in [[name] for name in (*commands, "-h", "--help")]:
+        words = ["serve", *words]  # what is meant where no command is named: `davserver ~/share`
+    arguments = parser.parse_args(words)
+    command: Callable[[argparse.Namespace], int] = arguments.command
     from davserver.protocol.errors import Refused
     from davserver.storage.state import StateError
 
     try:
         return command(arguments)
+    except KeyboardInterrupt:
+        return 130  # Ctrl-C before there was anything to stop
     except (SettingsError, StateError, Refused) as error:
         print(f"davserver: {error}", file=sys.stderr)
         return 1
 
 
-def command_line() -> argparse.ArgumentParser:
-    """Every command with its options."""
+def command_line() -> tuple[argparse.ArgumentParser, Sequence[str]]:
+    """The parser, and the names of the commands it knows."""
     parser = argparse.ArgumentParser(prog="davserver")
     _describe(parser, "davserver serve ~/share", "A WebDAV file server whose locks never lie.")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
@@ -92,7 +94,7 @@ def command_line() -> argparse.ArgumentParser:
     state = add("state", "davserver state check ~/share", "Find and mend where files and state do not agree.")
     add_state_commands(group(state.add_subparsers(metavar="COMMAND", required=True)), _settings_of)
     add("version", "davserver version", "Print the version.", _version)
-    return parser
+    return parser, list(commands.choices)
 
 
 def _describe(parser: argparse.ArgumentParser, example: str, description: str) -> None:
@@ -108,6 +110,7 @@ def _add_file(parser: argparse.ArgumentParser) -> None:
 
 def _serve(arguments: argparse.Namespace) -> int:
     from davserver.access.accounts import hash_password
+    from davserver.server.logs import log_to
     from davserver.server.run import serve
     from davserver.storage.state import StateError
 
@@ -117,10 +120,18 @@ def _serve(arguments: argparse.Namespace) -> int:
         password, made_up = _password_for(arguments.user)
         flags["users"] = {arguments.user: {"password": hash_password(password)}}
         password = password if made_up else None
-    settings = load(file=arguments.config, environ=os.environ, flags=flags, hash_password=hash_password)
-    require_startable(settings)
+    meant = difflib.get_close_matches(arguments.directory or "", command_line()[1], n=1)
+    if meant and not os.path.exists(arguments.directory):
+        raise SettingsError(f"{arguments.directory} is no command and no folder; did you mean {meant[0]}?")
+
+    def reread() -> Settings:
+        found = load(file=arguments.config, environ=os.environ, flags=flags, hash_password=hash_password)
+        require_startable(found)
+        return found
+
+    settings = reread()
     folder = state_folder(settings, os.environ)
-    _log_to_standard_error(settings)
+    log_to(sys.stderr, settings)
 
     def ready(url: str) -> None:
         print(banner(settings, url, folder), flush=True)
@@ -128,7 +139,7 @@ def _serve(arguments: argparse.Namespace) -> int:
             print(f"\nPassword of {arguments.user}, shown this once: {password}", flush=True)
 
     try:
-        return serve(settings, folder, on_ready=ready)
+        return serve(settings, folder, on_ready=ready, reread=reread)
     except (OSError, StateError) as error:
         if arguments.debug:
             raise
@@ -139,12 +150,13 @@ def _serve(arguments: argparse.Namespace) -> int:
 def _settings_of(arguments: argparse.Namespace) -> Settings:
     """For a command that works beside a server: what that server was started with."""
     from davserver.access.accounts import hash_password
+    from davserver.server.logs import log_to
 
     flags: dict[str, Any] = {} if arguments.state is None else {"state": arguments.state}
     if arguments.directory is not None:
         flags["shares"] = {"/": {"directory": arguments.directory}}
     settings = load(file=arguments.config, environ=os.environ, flags=flags, hash_password=hash_password)
-    _log_to_standard_error(settings)
+    log_to(sys.stderr, settings)
     return settings
 
 
@@ -176,17 +188,6 @@ def _reason(error: Exception, settings: Settings) -> str:
     if error.filename is None:
         return f"Cannot listen on {settings.host}, port {settings.port}: {error.strerror or error}."
     return f"{error.filename} cannot be used: {error.strerror}."
-
-
-def _log_to_standard_error(settings: Settings) -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logger = logging.getLogger("davserver")
-    logger.addHandler(handler)
-    logger.setLevel(settings.log.level.upper())
-    logger.propagate = False
-    if not settings.log.access:
-        logging.getLogger("davserver.access").setLevel(logging.WARNING)
 
 
 def _check_config(arguments: argparse.Namespace) -> int:

@@ -8,24 +8,28 @@ bytes inside; people write `30m` and `1MiB`.
 from __future__ import annotations
 
 import difflib
+import hashlib
 import ipaddress
+import itertools
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
-#: Looked for in this order when no file is named.
-FILES = ("davserver.yaml", "/etc/davserver/davserver.yaml")
-PREFIX = "DAVSERVER_"
+from davserver.sources import SettingsError, Source, from_environment, from_file
 
-
-class SettingsError(Exception):
-    """Settings that cannot be used; the message is one sentence for the person who starts the server."""
-
+__all__ = ["Settings", "SettingsError", "load", "require_startable", "state_folder"]
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _SIZES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
@@ -51,6 +55,18 @@ def _bytes(value: object) -> object:
 
 Seconds = Annotated[int, BeforeValidator(_seconds), Field(ge=1, le=366 * 86400, strict=True)]
 Bytes = Annotated[int, BeforeValidator(_bytes), Field(ge=1, strict=True)]
+
+
+def _count(low: int, high: int) -> PlainValidator:
+    def check(value: object) -> object:
+        if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and low <= value <= high):
+            return value
+        raise ValueError(f"must be auto or a number from {low} to {high}")
+
+    return PlainValidator(check)
+
+
+Auto = Literal["auto"]
 
 
 class _Section(BaseModel):
@@ -119,6 +135,24 @@ class LockSettings(_Section):
         return self
 
 
+class TlsSettings(_Section):
+    #: Certificate with its chain, PEM; null: plain HTTP.
+    cert: str | None = None
+    #: Its key; null: it stands in the file of the certificate.
+    key: str | None = None
+
+    @field_validator("cert", "key")
+    @classmethod
+    def _expanded(cls, value: str | None) -> str | None:
+        return None if value is None else os.path.abspath(os.path.expanduser(value))
+
+    @model_validator(mode="after")
+    def _complete(self) -> TlsSettings:
+        if self.key is not None and self.cert is None:
+            raise ValueError("a key needs its certificate: set cert too")
+        return self
+
+
 class LimitSettings(_Section):
     #: Largest body of PROPFIND, PROPPATCH and LOCK.
     xml_body: Bytes = 2**20
@@ -130,6 +164,21 @@ class LimitSettings(_Section):
     property: Bytes = 68 * 2**10
     #: Largest sum of the dead properties of one resource.
     properties: Bytes = 2**20
+    #: Largest head of a request; Apache takes 8 KiB a line, nginx 32 KiB, IIS 16 KiB.
+    header: Bytes = 32 * 2**10
+    #: Bytes in a second that a body must bring on average; it may fall two minutes behind, for phones.
+    body_min_rate: Bytes = 2**10
+    #: Requests of one worker that may wait for a slow client or a disk at the same time. auto: 1000.
+    threads: Annotated[Auto | int, _count(4, 10_000)] = "auto"
+    #: Connections of one worker. auto: 20,000, or what the limit of open files permits.
+    connections: Annotated[Auto | int, _count(4, 1_000_000)] = "auto"
+
+    @field_validator("header")
+    @classmethod
+    def _enough(cls, value: int) -> int:
+        if not 4 * 2**10 <= value <= 2**20:
+            raise ValueError("must be between 4KiB and 1MiB")
+        return value
 
 
 class LogSettings(_Section):
@@ -139,12 +188,19 @@ class LogSettings(_Section):
 
 
 class Settings(_Section):
-    #: Address to listen on. Anything but loopback needs users, or `anonymous` said explicitly.
+    #: Address to listen on, or unix:/path. Anything but loopback needs users, or `anonymous` said explicitly.
     host: str = "127.0.0.1"
     #: 0: any free port.
     port: int = Field(default=8080, ge=0, le=65535)
     #: Path below which everything is served, for a reverse proxy that passes it on: "/dav".
     prefix: str = ""
+    #: Addresses, networks, or "unix", whose X-Forwarded-For, -Proto and -Host are believed.
+    trusted_proxies: list[str] = Field(default_factory=list)
+    tls: TlsSettings = TlsSettings()
+    #: Processes that serve. auto: one for each core, eight at most.
+    workers: Annotated[Auto | int, _count(1, 256)] = "auto"
+    #: The Server field of answers; "": none. Never a version.
+    server_header: str = Field(default="davserver", pattern=r"^[!-~]*( [!-~]+)*$")
     #: Folder for locks and properties, outside every share; null: one in the user's state folder.
     state: str | None = None
     #: full: on the disk before it is acknowledged; relaxed: survives a killed process, not a power cut.
@@ -167,6 +223,26 @@ class Settings(_Section):
         if path and not re.fullmatch(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+", path):
             raise ValueError("write it like /dav: letters, digits and . _ ~ - only")
         return path
+
+    @field_validator("host")
+    @classmethod
+    def _place(cls, value: str) -> str:
+        if value.startswith("unix:") and not value.startswith("unix:/"):
+            raise ValueError("write a Unix socket with its whole path, like unix:/run/davserver.sock")
+        if not value:
+            raise ValueError("write an address: 127.0.0.1 for this machine only, 0.0.0.0 or :: for everybody")
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _proxies(cls, value: list[str]) -> list[str]:
+        for name in value:
+            try:
+                if name != "unix":
+                    ipaddress.ip_network(name)
+            except ValueError:
+                raise ValueError(f"{name!r} is neither an address, nor a network like 10.0.0.0/8, nor unix") from None
+        return value
 
     @field_validator("shares")
     @classmethod
@@ -199,23 +275,18 @@ class Settings(_Section):
         return "none" if self.users or not self.is_loopback else "rw"
 
     @property
+    def is_unix(self) -> bool:
+        return self.host.startswith("unix:")
+
+    @property
     def is_loopback(self) -> bool:
-        if self.host == "localhost":
+        """Does only this machine get in?"""
+        if self.host == "localhost" or self.is_unix:
             return True
         try:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return False
-
-
-@dataclass(frozen=True)
-class _Source:
-    """Raw settings, and where each stands."""
-
-    name: str
-    values: dict[str, Any]
-    #: Path of keys → "davserver.yaml, line 3".
-    places: Mapping[tuple[str, ...], str] = field(default_factory=dict)
 
 
 def load(
@@ -226,7 +297,7 @@ def load(
     hash_password: Callable[[str], str],
 ) -> Settings:
     """Settings from everywhere. `flags`: nested like the file. Raises SettingsError."""
-    sources = [_from_file(file), _from_environment(environ, hash_password), _Source("command line", dict(flags))]
+    sources = [from_file(file), from_environment(environ, hash_password), Source("command line", dict(flags))]
     merged: dict[str, Any] = {}
     places: dict[tuple[str, ...], str] = {}
     for source in sources:
@@ -237,7 +308,7 @@ def load(
         raise SettingsError(_sentence(error, places)) from error
 
 
-def _merge(into: dict[str, Any], source: _Source, path: tuple[str, ...], places: dict[tuple[str, ...], str]) -> None:
+def _merge(into: dict[str, Any], source: Source, path: tuple[str, ...], places: dict[tuple[str, ...], str]) -> None:
     """Lay the part of `source` at `path` over `into`: sections are merged, everything else is replaced."""
     values: Any = source.values
     for key in path:
@@ -253,93 +324,6 @@ def _merge(into: dict[str, Any], source: _Source, path: tuple[str, ...], places:
         _merge(into[key], source, (*path, key), places)
 
 
-def _from_file(name: str | None) -> _Source:
-    path = name or next((known for known in FILES if os.path.exists(known)), None)
-    if path is None:
-        return _Source("default", {})
-    try:
-        with open(path, encoding="utf-8") as file:
-            text = file.read()
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise SettingsError(f"The configuration file {path} cannot be read: {why}.") from error
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        values = yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise SettingsError(f"{path}{line}: this is not YAML: {error.problem}.") from error
-    except yaml.YAMLError as error:
-        raise SettingsError(f"{path}: this is not YAML: {error}.") from error
-    if values is None:
-        return _Source(path, {})
-    if not isinstance(values, dict):
-        raise SettingsError(f"{path}, line 1: the file must hold settings like `port: 8080`.")
-    return _Source(path, values, dict(_places(path, node, ())))
-
-
-def _places(file: str, node: yaml.Node | None, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
-    if not isinstance(node, yaml.MappingNode):
-        return
-    seen: set[str] = set()
-    for key, value in node.value:
-        place = f"{file}, line {key.start_mark.line + 1}"
-        if key.value in seen:
-            raise SettingsError(f"{place}: {'.'.join((*path, key.value))} stands here for the second time.")
-        seen.add(key.value)
-        yield (*path, key.value), place
-        yield from _places(file, value, (*path, key.value))
-
-
-def _from_environment(environ: Mapping[str, str], hash_password: Callable[[str], str]) -> _Source:
-    values: dict[str, Any] = {}
-    places: dict[tuple[str, ...], str] = {}
-    own = {name: text for name, text in environ.items() if name.startswith(PREFIX)}
-    user = _user(own)
-    for name, text in own.items():
-        keys = tuple(name.removeprefix(PREFIX).lower().split("__"))
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise SettingsError(f"The environment variable {name} is not a value: {text!r}.") from error
-        target = values
-        for key in keys[:-1]:
-            target = target.setdefault(key, {})
-            if not isinstance(target, dict):
-                raise SettingsError(f"The environment variable {name} contradicts another of the same section.")
-        # A name stays text even where it looks like a number: DAVSERVER_STATE=1.
-        target[keys[-1]] = text if keys in _TEXTS else value
-        for count in range(1, len(keys) + 1):
-            places.setdefault(keys[:count], f"environment variable {name}")
-    if user is not None:
-        values.setdefault("users", {})[user[0]] = {"password": hash_password(user[1])}
-        places["users", user[0]] = f"environment variable {PREFIX}USERNAME"
-    return _Source("environment", values, places)
-
-
-_TEXTS = frozenset({("host",), ("prefix",), ("state",), ("auth", "realm")})
-
-
-def _user(own: dict[str, str]) -> tuple[str, str] | None:
-    """DAVSERVER_USERNAME with DAVSERVER_PASSWORD, or a file that holds it; taken out of `own`."""
-    name, password, file = (own.pop(PREFIX + key, None) for key in ("USERNAME", "PASSWORD", "PASSWORD_FILE"))
-    if password is not None and file is not None:
-        raise SettingsError(f"Set {PREFIX}PASSWORD or {PREFIX}PASSWORD_FILE, not both.")
-    if file is not None:
-        try:
-            with open(file, encoding="utf-8") as secret:
-                password = secret.read().rstrip("\r\n")
-        except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(f"The file that {PREFIX}PASSWORD_FILE names, {file}, cannot be read.") from error
-    if (name is None) != (password is None):
-        raise SettingsError(f"{PREFIX}USERNAME and {PREFIX}PASSWORD (or {PREFIX}PASSWORD_FILE) go together.")
-    if name is None or password is None:
-        return None
-    if not name or not password:
-        raise SettingsError(f"{PREFIX}USERNAME and {PREFIX}PASSWORD must not be empty.")
-    return name, password
-
-
 def _sentence(error: ValidationError, places: Mapping[tuple[str, ...], str]) -> str:
     """The first thing that is wrong, where it stands, and what was probably meant."""
     first = error.errors()[0]
@@ -351,6 +335,8 @@ def _sentence(error: ValidationError, places: Mapping[tuple[str, ...], str]) -> 
         close = difflib.get_close_matches(path[-1], known, n=1)
         hint = f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}."
         return f"{place}: {name} is not a setting; {hint}"
+    if first["type"] in ("model_type", "dict_type"):
+        return f"{place}: {name} must be a section, with settings of its own below it."
     message = first["msg"].removeprefix("Value error, ")
     return f"{place}: {name}: {message[:1].lower()}{message[1:]}."
 
@@ -373,10 +359,7 @@ def state_folder(settings: Settings, environ: Mapping[str, str]) -> str:
         folder = os.path.abspath(os.path.expanduser(settings.state))
     else:
         base = environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
-        served = settings.shares["/"].directory if "/" in settings.shares else ",".join(sorted(settings.shares))
-        folder = os.path.join(
-            os.path.abspath(base), "davserver", re.sub(r"[^A-Za-z0-9._-]+", "-", served).strip("-") or "root"
-        )
+        folder = os.path.join(os.path.abspath(base), "davserver", _state_name(settings.shares))
     real = os.path.realpath(folder)
     for path, share in settings.shares.items():
         served = os.path.realpath(share.directory)
@@ -388,6 +371,35 @@ def state_folder(settings: Settings, environ: Mapping[str, str]) -> str:
     return folder
 
 
+def _state_name(shares: Mapping[str, ShareSettings]) -> str:
+    """One name for each served folder, whatever way leads to it; it stays when shares are added below it."""
+    main = shares.get("/") or (next(iter(shares.values())) if len(shares) == 1 else None)
+    if main is None:
+        raise SettingsError(
+            "Shares without one at / need a state folder of their own, which stays when shares come and go: "
+            "set state (or --state)."
+        )
+    real = os.path.realpath(main.directory)
+    readable = re.sub(r"[^A-Za-z0-9._-]+", "-", os.path.basename(real)).strip("-.")
+    return f"{readable or 'share'}-{hashlib.sha256(os.fsencode(real)).hexdigest()[:12]}"
+
+
+def _require_one_name_each(shares: Mapping[str, ShareSettings]) -> None:
+    """A file with two URLs would have two sets of locks. Raises SettingsError."""
+    places = [(path.strip("/"), os.path.realpath(share.directory), share) for path, share in shares.items()]
+    for (outer, above, one), (inner, below, other) in itertools.permutations(places, 2):
+        if one.read_only or other.read_only or os.path.commonpath([above, below]) != above:
+            continue
+        way = os.path.relpath(below, above)
+        same_url = outer if way == "." else f"{outer}/{way}".lstrip("/")
+        if inner != same_url:
+            raise SettingsError(
+                f"The folder of share /{inner} ({other.directory}) lies within that of share /{outer} "
+                f"({one.directory}): its files would have two names, and a lock on one would not hold on the other. "
+                "Make one of them read_only, or share the folder once."
+            )
+
+
 def require_startable(settings: Settings) -> None:
     """What can only be judged of all settings together. Raises SettingsError."""
     if not settings.shares:
@@ -395,6 +407,7 @@ def require_startable(settings: Settings) -> None:
     for path, share in settings.shares.items():
         if not os.path.isdir(share.directory):
             raise SettingsError(f"The folder of share {path}, {share.directory}, is not there; create it first.")
+    _require_one_name_each(settings.shares)
     if not settings.is_loopback and not settings.users and settings.anonymous is None:
         raise SettingsError(
             f"Listening on {settings.host} would let everybody in: add a user with -u NAME, or users in the "

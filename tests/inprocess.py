@@ -11,7 +11,7 @@ from wire import Answer, Dav
 
 from davserver.protocol.errors import IncompleteBody
 from davserver.server.compose import open_app
-from davserver.server.http import FileWrapper
+from davserver.server.http.gateway import FileWrapper
 from davserver.settings import Settings
 
 

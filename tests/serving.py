@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 from argon2 import PasswordHasher
 from wire import Dav, Raw
 
+from davserver.server.http.server import DavServer, Limits
 from davserver.server.run import open_server
 from davserver.settings import Settings
 
@@ -32,6 +33,7 @@ class Running:
     port: int
     root: Path
     state: Path
+    server: DavServer
     prefix: str = ""
 
     def client(self, **headers: str) -> Dav:
@@ -39,8 +41,8 @@ class Running:
             self.host, self.port, {name.replace("_", "-"): value for name, value in headers.items()}, self.prefix
         )
 
-    def raw(self) -> Raw:
-        return Raw(self.host, self.port)
+    def raw(self, *, receive_buffer: int | None = None) -> Raw:
+        return Raw(self.host, self.port, receive_buffer=receive_buffer)
 
     @property
     def url(self) -> str:
@@ -48,8 +50,9 @@ class Running:
 
 
 @contextmanager
-def serving(folder: Path, **settings: Any) -> Iterator[Running]:
-    """A server in this process: `folder/share` at "/", state in `folder/state`."""
+def serving(folder: Path, *, server_limits: Limits | None = None, **settings: Any) -> Iterator[Running]:
+    """A server in this process: `folder/share` at "/", state in `folder/state`. `server_limits`: in place of those
+    that the settings make, which have the patience of a server."""
     root, state = folder / "share", folder / "state"
     root.mkdir(exist_ok=True)
     values: dict[str, Any] = {
@@ -62,10 +65,12 @@ def serving(folder: Path, **settings: Any) -> Iterator[Running]:
     }
     with ExitStack() as stack:
         server = open_server(Settings(**values), str(state), stack)
+        server.limits = server_limits or server.limits
         loop = threading.Thread(target=server.serve)
         loop.start()
+        port = 0 if isinstance(server.bind_addr, str) else server.bind_addr[1]
         try:
-            yield Running("127.0.0.1", server.bind_addr[1], root, state, values.get("prefix", ""))
+            yield Running("127.0.0.1", port, root, state, server, values.get("prefix", ""))
         finally:
             server.stop()
             loop.join()
@@ -74,8 +79,14 @@ def serving(folder: Path, **settings: Any) -> Iterator[Running]:
 class Process:
     """`davserver serve` as a user starts it, on a free port."""
 
-    def __init__(self, folder: Path, *arguments: str, environ: Mapping[str, str] | None = None) -> None:
+    host = "127.0.0.1"
+
+    def __init__(
+        self, folder: Path, *arguments: str, environ: Mapping[str, str] | None = None, ready: str = ""
+    ) -> None:
+        """`ready`: what it prints once it listens, where that is no address of this machine."""
         self.root, self.state = folder / "share", folder / "state"
+        self._ready = ready
         self.root.mkdir(exist_ok=True)
         self._arguments, self._environ = arguments, environ
         self.start()
@@ -91,17 +102,22 @@ class Process:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            start_new_session=True,
             env={**environ, "PYTHONUNBUFFERED": "1", **(self._environ or {})},
         )
         self.output: list[str] = []
         assert self._process.stdout is not None
         for line in self._process.stdout:
             self.output.append(line)
-            found = re.search(r"http://(127\.0\.0\.1):(\d+)(/\S*)?", line)
+            if self._ready and self._ready in line and " ready at " in line:
+                break
+            found = re.search(r"https?://(127\.0\.0\.1):(\d+)(/\S*)?", line)
             if found:
                 self.port = int(found[2])
                 break
         else:
+            self._process.wait(timeout=20)
+            self._process.stdout.close()
             raise AssertionError(f"the server did not start:\n{''.join(self.output)}")
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -112,7 +128,13 @@ class Process:
 
     @property
     def pid(self) -> int:
+        """Of the parent, which serves nothing itself."""
         return self._process.pid
+
+    @property
+    def workers(self) -> list[int]:
+        """Process ids of those that serve."""
+        return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
 
     @property
     def url(self) -> str:
@@ -125,8 +147,9 @@ class Process:
         return Raw("127.0.0.1", self.port)
 
     def kill(self) -> None:
-        """SIGKILL: nothing is written, nothing is tidied."""
-        self._process.kill()
+        """SIGKILL to all of it: nothing is written, nothing is tidied."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
         self._finish()
 
     def stop(self, number: int = signal.SIGTERM) -> int:
@@ -145,6 +168,6 @@ class Process:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._process.poll() is None:
-            self._process.kill()
-            self._finish()
+        assert self._process.stdout is not None
+        if not self._process.stdout.closed:
+            self.kill()

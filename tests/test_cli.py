@@ -45,7 +45,7 @@ def test_every_help_begins_with_an_example(command: tuple[str, ...], tmp_path: P
     assert rest.startswith("Example:  davserver " + "".join(command))
 
 
-@pytest.mark.parametrize("wrong", [(), ("sevre",), ("serve", "--prot", "1"), ("serve", "--anonymous", "maybe")])
+@pytest.mark.parametrize("wrong", [("--prot", "1"), ("serve", "--prot", "1"), ("serve", "--anonymous", "maybe")])
 def test_wrong_usage_is_2(wrong: tuple[str, ...], tmp_path: Path) -> None:
     failed = run(*wrong, cwd=tmp_path)
     assert failed.returncode == 2
@@ -57,6 +57,9 @@ def test_wrong_usage_is_2(wrong: tuple[str, ...], tmp_path: Path) -> None:
     [
         (("serve", "missing"), "is not there; create it first"),
         (("serve",), "There is nothing to serve: name a folder"),
+        ((), "There is nothing to serve: name a folder"),
+        (("missing",), "is not there; create it first"),
+        (("sevre",), "sevre is no command and no folder; did you mean serve?"),
         (("serve", ".", "--host", "0.0.0.0"), "would let everybody in"),
         (("serve", ".", "--state", "state"), "lie within each other"),
         (("serve", ".", "-c", "missing.yaml"), "missing.yaml cannot be read"),

@@ -70,7 +70,7 @@ def test_every_command_it_names_is_one() -> None:
     assert len(named) >= 4
     for line in named:
         words = shlex.split(line)
-        command_line().parse_args(words[words.index("davserver") + 1 :])
+        command_line()[0].parse_args(words[words.index("davserver") + 1 :])
 
 
 def test_every_make_target_it_names_is_one() -> None:

@@ -74,6 +74,16 @@ def test_a_file_in_the_working_folder_is_found(tmp_path: Path, monkeypatch: pyte
         ("locks:\n  min_timeout: 2h\n", "line 1: locks: min_timeout must not exceed default_timeout"),
         ("limits:\n  xml_body: lots\n", "line 2: limits.xml_body: write a size as a number and a unit"),
         ("durability: maybe\n", "line 1: durability: "),
+        ("host: ''\n", "line 1: host: write an address"),
+        ("host: unix:run/sock\n", "line 1: host: write a Unix socket with its whole path"),
+        ("workers: many\n", "line 1: workers: must be auto or a number from 1 to 256"),
+        ("workers: 0\n", "line 1: workers: must be auto or a number from 1 to 256"),
+        ("workers: true\n", "line 1: workers: must be auto or a number"),
+        ("limits:\n  threads: 2\n", "line 2: limits.threads: must be auto or a number from 4 to 10000"),
+        ("limits:\n  header: 1KiB\n", "line 2: limits.header: must be between 4KiB and 1MiB"),
+        ("tls:\n  key: /x\n", "line 1: tls: a key needs its certificate"),
+        ("trusted_proxies: [10.0.0.0/8, proxy]\n", "line 1: trusted_proxies: 'proxy' is neither an address"),
+        ('server_header: "a\\tb"\n', "line 1: server_header: "),
         ("prefix: dav\n", "line 1: prefix: write it like /dav"),
         ("prefix: /a b\n", "line 1: prefix: write it like /dav"),
         ("shares:\n  docs: {directory: /x}\n", "line 1: shares: 'docs' is no path"),
@@ -153,6 +163,7 @@ def test_texts_of_the_environment_stay_texts() -> None:
         ("0.0.0.0", True, None, "none"),
         ("0.0.0.0", False, "ro", "ro"),
         ("files.example", True, "rw", "rw"),
+        ("unix:/run/davserver.sock", False, None, "rw"),
     ],
 )
 def test_who_gets_in_without_a_login(
@@ -189,7 +200,7 @@ def test_the_state_lies_apart_from_what_is_served(tmp_path: Path) -> None:
     settings = Settings(shares={"/": {"directory": str(served)}})  # type: ignore[dict-item]
     folder = state_folder(settings, {"XDG_STATE_HOME": str(tmp_path / "xdg")})
     assert folder.startswith(str(tmp_path / "xdg" / "davserver"))
-    assert folder.endswith("my-files")
+    assert "/my-files-" in folder
     assert "/.local/state/davserver/" in state_folder(settings, {})
     (tmp_path / "link").symlink_to(served)
     for inside in (served, served / "deep" / "er", tmp_path, tmp_path / "link" / "state"):
@@ -198,11 +209,50 @@ def test_the_state_lies_apart_from_what_is_served(tmp_path: Path) -> None:
 
 
 def test_two_folders_have_two_states(tmp_path: Path) -> None:
-    def folder(*served: str) -> str:
-        shares = {path: {"directory": path} for path in served}
+    def folder(**served: str) -> str:
+        shares = {path.replace("_", "/"): {"directory": str(tmp_path / name)} for path, name in served.items()}
         return state_folder(Settings(shares=shares), {"XDG_STATE_HOME": str(tmp_path / "xdg")})  # type: ignore[arg-type]
 
-    assert folder("/a") != folder("/b")
+    for name in ("x/y", "ü", "ö"):
+        (tmp_path / name).mkdir(parents=True)
+    assert len({folder(_=name) for name in ("x/y", "x-y", "x", "ü", "ö", "docs")}) == 6
+    (tmp_path / "link").symlink_to("x/y")
+    assert folder(_="link") == folder(_="x/y") == folder(_docs="x/y")
+    assert folder(_="x", _docs="y") == folder(_="x")
+    with pytest.raises(SettingsError, match="need a state folder of their own"):
+        folder(_a="x", _b="y")
+
+
+@pytest.mark.parametrize(
+    ("shares", "refused"),
+    [
+        ({"/": "", "/alias": "docs"}, True),
+        ({"/": "", "/docs": "docs"}, False),
+        ({"/a": "docs", "/b": "docs"}, True),
+        ({"/a": "docs", "/a/deep": "docs/deep"}, False),
+        ({"/a": "docs", "/a/deep": "docs"}, True),
+        ({"/a": "docs", "/b": "documents"}, False),
+        ({"/a": "docs", "/b": "link"}, True),
+    ],
+)
+def test_a_file_has_one_name(shares: dict[str, str], refused: bool, tmp_path: Path) -> None:
+    for name in ("docs/deep", "documents"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "link").symlink_to("docs")
+
+    def settings(read_only: bool) -> Settings:
+        values = {
+            path: {"directory": str(tmp_path / name), "read_only": read_only and path != "/"}
+            for path, name in shares.items()
+        }
+        return Settings(shares=values)  # type: ignore[arg-type]
+
+    require_startable(settings(read_only=True))
+    if refused:
+        with pytest.raises(SettingsError, match="would have two names"):
+            require_startable(settings(read_only=False))
+    else:
+        require_startable(settings(read_only=False))
 
 
 @given(st.integers(1, 10**6), st.sampled_from("smhd"))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import http.client
 import json
+import select
 import socket
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -122,12 +124,35 @@ class Dav:
 class Raw:
     """A socket: what is sent is what was written, and what came back is all there is."""
 
-    def __init__(self, host: str, port: int) -> None:
-        self._socket = socket.create_connection((host, port), timeout=20)
+    def __init__(self, host: str, port: int, *, receive_buffer: int | None = None) -> None:
+        """`receive_buffer`: bytes that the kernel takes for us before it makes the server wait."""
+        self._socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+        if receive_buffer is not None:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        self._socket.settimeout(20)
+        self._socket.connect((host, port))
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._file = self._socket.makefile("rb")
 
     def send(self, data: bytes) -> None:
         self._socket.sendall(data)
+
+    def trickle(self, data: bytes) -> None:
+        """Byte by byte, each in a packet of its own, as far as the server wants to hear it."""
+        with suppress(BrokenPipeError, ConnectionResetError):
+            for index in range(len(data)):
+                self._socket.sendall(data[index : index + 1])
+
+    def wait(self, seconds: float) -> None:
+        """Until there is an answer, or the server closed, at most so long."""
+        select.select([self._socket], [], [], seconds)
+
+    @property
+    def has_answer(self) -> bool:
+        return bool(select.select([self._socket], [], [], 0)[0])
+
+    def read(self, size: int) -> bytes:
+        return self._file.read(size)
 
     def head(self) -> tuple[int, dict[str, str]]:
         """The next status line and header fields; (0, {}) when the server closed the connection."""

@@ -27,6 +27,12 @@ class Identity:
     permissions: Permissions
 
 
+_ANYBODY = {
+    Anonymous.NOTHING: None,
+    Anonymous.READ: Identity(ANYBODY, READ_ONLY),
+    Anonymous.WRITE: Identity(ANYBODY, READ_WRITE),
+}
+
 #: Who asks for OPTIONS without a login: nobody in particular, told what the server can do.
 STRANGER = Identity(ANYBODY, READ_WRITE)
 
@@ -36,21 +42,20 @@ class Access:
 
     def __init__(self, accounts: Accounts, anonymous: Anonymous, realm: str) -> None:
         self._accounts = accounts
-        self._anonymous = anonymous
+        self._anybody = _ANYBODY[anonymous]
         self._realm = realm
 
     def identify(self, authorization: str | None, now: float) -> Identity | None:
-        """Who is asking; None when that takes a login first. Raises nothing, whatever the field holds."""
-        login = credentials(authorization) if len(self._accounts) else None
+        """Who is asking; None when nobody may do anything without a login. Raises nothing, whatever the field holds."""
+        login = credentials(authorization) if authorization is not None and len(self._accounts) else None
         if login is not None:
             principal = self._accounts.verify(*login, now)
             return None if principal is None else Identity(principal, READ_WRITE)
-        match self._anonymous:
-            case Anonymous.WRITE:
-                return Identity(ANYBODY, READ_WRITE)
-            case Anonymous.READ:
-                return Identity(ANYBODY, READ_ONLY)
-        return None
+        return self._anybody
+
+    def could_be_more(self, identity: Identity) -> bool:
+        """Might a login allow what this identity may not do?"""
+        return identity.principal.is_anonymous and len(self._accounts) > 0
 
     def unauthorized(self) -> Unauthorized:
         """The answer to somebody who must log in first."""

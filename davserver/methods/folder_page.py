@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from html import escape
 
+from davserver.protocol.headers import utc
 from davserver.protocol.messages import Request, Response
 from davserver.protocol.paths import quote_name
 from davserver.storage.node import Node
@@ -27,10 +27,10 @@ _HEADERS = (
 
 def folder_page(request: Request, shares: Shares) -> Response:
     """GET on a collection. Links are absolute, so that they are right with and without the URL's slash."""
-    return Response(200, _HEADERS, _page(request, shares))
+    return Response(200, _HEADERS, _page(request, _members(request, shares)))
 
 
-def _page(request: Request, shares: Shares) -> Iterator[bytes]:
+def _page(request: Request, members: list[tuple[str, Node]]) -> Iterator[bytes]:
     path = request.path
     base = path.href(request.prefix, collection=True)
     if not base.endswith("/"):
@@ -44,13 +44,13 @@ def _page(request: Request, shares: Shares) -> Iterator[bytes]:
     if not path.is_root:
         up = escape(path.parent.href(request.prefix, collection=True))
         yield f'<tr><td><a href="{up}">..</a></td><td></td><td></td></tr>'.encode()
-    for name, node in _members(request, shares):
+    for name, node in members:
         slash = "/" if node.is_collection else ""
         size = "" if node.is_collection else f"{node.size:,}"
-        moment = datetime.fromtimestamp(node.last_modified, UTC)
+        moment = utc(node.last_modified)
         yield (
             f'<tr><td><a href="{escape(base + quote_name(name) + slash)}">{escape(name)}{slash}</a></td>'
-            f"<td>{size}</td><td>{moment:%Y-%m-%d %H:%M}</td></tr>"
+            f"<td>{size}</td><td>{moment.isoformat(' ', 'minutes')[:16]}</td></tr>"
         ).encode()
     yield b"</table></body></html>\n"
 

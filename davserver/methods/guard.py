@@ -18,7 +18,7 @@ from functools import partial
 
 from davserver.protocol import conditions
 from davserver.protocol.conditions import UNMAPPED, ResourceState
-from davserver.protocol.errors import Conflict, Forbidden, NotFound, Unavailable
+from davserver.protocol.errors import Conflict, Forbidden, NotFound, NotPermitted, Unavailable
 from davserver.protocol.locks import Claim
 from davserver.protocol.messages import Action, Request
 from davserver.protocol.paths import DavPath
@@ -137,9 +137,9 @@ def require_parent(share: Share, path: DavPath) -> None:
 
 
 def require_permission(request: Request, action: Action, path: DavPath) -> None:
-    """Raises Forbidden unless the principal may do `action` at `path`."""
+    """Raises NotPermitted unless the principal may do `action` at `path`."""
     if not request.permissions.allows(action, path):
-        raise Forbidden(f"You may not {action.value} here.", paths=[path])
+        raise NotPermitted(f"You may not {action.value} here.", paths=[path])
 
 
 def require_removable(shares: Shares, path: DavPath) -> None:

@@ -107,7 +107,7 @@ class _Setting:
             # root. What covers a resource is rooted at it or above it.
             return entry.href if len(lock.root.segments) == self._level else lock.href(request.prefix)
 
-        return xml_out.lockdiscovery(entry.locks, request.principal, request.now, root).decode()
+        return xml_out.lockdiscovery(entry.locks, request.principal, request.now, root, request.client.agent).decode()
 
     @cached_property
     def space(self) -> Space:

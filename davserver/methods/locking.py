@@ -143,7 +143,7 @@ def _answer(guard: Guard, lock: Lock, status: int, *headers: tuple[str, str]) ->
         asked = request.shown if held.root == request.path else held.root
         return asked.href(request.prefix, collection=held.root.slash)
 
-    discovery = xml_out.lockdiscovery([lock], request.principal, request.now, root)
+    discovery = xml_out.lockdiscovery([lock], request.principal, request.now, root, request.client.agent)
     body = xml_out.prop_response(discovery)
     return Response(status, (*headers, XML, ("Cache-Control", "no-store")), body)
 

@@ -8,7 +8,7 @@ from davserver.methods.partial import MEDIA_TYPE
 from davserver.methods.ranges import Multipart
 from davserver.methods.write import COLLECTION_METHODS, FILE_METHODS, UNMAPPED_METHODS
 from davserver.protocol.conditions import ResourceState, if_range_allows
-from davserver.protocol.errors import NotFound
+from davserver.protocol.errors import NotFound, UriTooLong
 from davserver.protocol.headers import format_http_date, parse_range
 from davserver.protocol.media_types import media_type, runs_scripts
 from davserver.protocol.messages import Action, FileSlice, Request, Response
@@ -22,7 +22,10 @@ def options(request: Request, shares: Shares) -> Response:
     """RFC 9110 §9.3.7, RFC 4918 §10.1. 200 at every path, mapped or not, and without a login: Explorer asks at
     the root, Office at the parent of the document, gvfs at every parent, all before they log in."""
     share = shares.of(request.path)
-    node = share.tree.stat(request.path)
+    try:
+        node = share.tree.stat(request.path)
+    except UriTooLong:
+        node = None  # no file can have such a name; OPTIONS is answered at every path all the same
     if node is None:
         allow: tuple[str, ...] = UNMAPPED_METHODS
     else:

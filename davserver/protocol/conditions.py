@@ -190,8 +190,17 @@ class Preconditions:
     lock_token: str | None = None
 
 
+#: Nothing is asked: what most requests ask.
+UNCONDITIONAL = Preconditions()
+_FIELDS = frozenset(
+    {"if", "if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "lock-token"}
+)  # fmt: skip
+
+
 def parse_preconditions(headers: Headers, prefix: str) -> Preconditions:
     """Raises BadRequest for a malformed If. A malformed Lock-Token is for the methods that read it to refuse."""
+    if headers.lacks(_FIELDS):
+        return UNCONDITIONAL
 
     def etags(name: str) -> ETagList | None:
         return parse_etags(headers[name]) if name in headers else None
@@ -216,12 +225,15 @@ def _lock_token(headers: Headers) -> str | None:
         return None
 
 
+_NO_TOKENS: frozenset[str] = frozenset()
+
+
 def submitted_tokens(headers: Headers, preconditions: Preconditions, method: str) -> frozenset[str]:
     """The lock tokens a request brings. Office 2016 and later put theirs into Lock-Token on PUT, without an If.
 
     Raises BadRequest for a PUT whose Lock-Token is malformed.
     """
-    tokens = frozenset[str]() if preconditions.if_ is None else preconditions.if_.tokens
+    tokens = _NO_TOKENS if preconditions.if_ is None else preconditions.if_.tokens
     if method == "PUT" and "Lock-Token" in headers:
         tokens |= {parse_lock_token(headers["Lock-Token"])}
     return tokens
@@ -229,6 +241,8 @@ def submitted_tokens(headers: Headers, preconditions: Preconditions, method: str
 
 def check(preconditions: Preconditions, method: str, target: DavPath, state_of: StateOf) -> bool:
     """`check_if`, then `check_http`, for a request that no lock can stop."""
+    if preconditions is UNCONDITIONAL:
+        return True
     state_of = cache(state_of)
     check_if(preconditions, method, target, state_of)
     return check_http(preconditions, method, target, state_of)
@@ -236,6 +250,8 @@ def check(preconditions: Preconditions, method: str, target: DavPath, state_of: 
 
 def check_if(preconditions: Preconditions, method: str, target: DavPath, state_of: StateOf) -> None:
     """What RFC 4918 has clients say of locks and versions (§10.4). Raises PreconditionFailed."""
+    if preconditions is UNCONDITIONAL:
+        return
     if preconditions.if_ is not None and not evaluate_if(preconditions.if_, target, state_of):
         raise PreconditionFailed("None of the conditions in If is true.", paths=[target])
     # Office's Lock-Token on PUT says what (<token>) in an If would: I have the lock. When it is gone, others may
@@ -250,6 +266,8 @@ def check_http(preconditions: Preconditions, method: str, target: DavPath, state
 
     In the order of RFC 9110 §13.2.2.
     """
+    if preconditions is UNCONDITIONAL:
+        return True
     wanted, state_of = preconditions, cache(state_of)
     if wanted.if_match is not None:
         if not _any_match(wanted.if_match, state_of(target), strong=True):

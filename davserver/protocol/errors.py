@@ -69,6 +69,10 @@ class Forbidden(Refused):
     status = 403
 
 
+class NotPermitted(Forbidden):
+    """What this principal may not do; somebody else might."""
+
+
 class NotFound(Refused):
     status = 404
 
@@ -128,6 +132,12 @@ class UnsupportedMediaType(Refused):
         return () if self.accept_patch is None else (("Accept-Patch", self.accept_patch),)
 
 
+class HeaderFieldsTooLarge(Refused):
+    """RFC 6585 §5."""
+
+    status = 431
+
+
 class RangeNotSatisfiable(Refused):
     """RFC 9110 §15.5.17: the answer says how long the representation is."""
 
@@ -181,6 +191,12 @@ class NotImplementedMethod(Refused):
     """RFC 9110 §15.6.2: a method that the server does not know at all."""
 
     status = 501
+
+
+class VersionNotSupported(Refused):
+    """RFC 9110 §15.6.6: a version of HTTP that is not spoken here."""
+
+    status = 505
 
 
 class BadGateway(Refused):

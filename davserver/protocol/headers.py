@@ -122,6 +122,15 @@ def path_below(raw: str, prefix: str) -> DavPath | None:
 
     Compared by names and not by text: "/davx" is not below "/dav", and "/%64av" is "/dav" (RFC 3986 §6.2.2.2).
     """
+    return _path_below(raw, prefix) if len(raw) <= _REMEMBERED else _path_below.__wrapped__(raw, prefix)
+
+
+# An edit asks for the same URL a dozen times. Longer ones, and more of them, would be memory for strangers to fill.
+_REMEMBERED = 256
+
+
+@lru_cache(maxsize=2048)
+def _path_below(raw: str, prefix: str) -> DavPath | None:
     path, mount = DavPath.parse(raw), DavPath.parse(prefix or "/")
     return DavPath(path.below(mount), path.slash) if mount.contains(path) else None
 
@@ -238,6 +247,12 @@ def parse_http_date(value: str) -> int | None:
     except ValueError:  # 31 February, 25:00
         return None
     return (moment - _EPOCH) // _SECOND + leap
+
+
+def utc(seconds: float) -> datetime:
+    """The moment, to the second. Times outside of the years 1 to 9999, which a file may have, become the nearest
+    within."""
+    return _EPOCH + timedelta(seconds=min(max(seconds, _EARLIEST), _LATEST) // 1)
 
 
 @lru_cache(maxsize=4096)

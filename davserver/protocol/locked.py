@@ -11,10 +11,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from html import escape
 
 from davserver.protocol.errors import Locked
+from davserver.protocol.headers import utc
 from davserver.protocol.holder import SOMEBODY, holder_name
 from davserver.protocol.locks import Kind, Lock, Principal
 from davserver.protocol.paths import DavPath
@@ -22,9 +22,6 @@ from davserver.protocol.xml_out import error_body, lockinfo
 
 #: Locks that one answer names. RFC 4918 §16 asks for one at least; a tree may hold 100,000.
 MAX_NAMED = 100
-
-# 9999-12-31T23:59:59Z, the last moment that ISO 8601 writes with four digits.
-_LAST_MOMENT = 253402300799
 
 
 def retry_after(locks: Iterable[Lock], now: float) -> int | None:
@@ -153,17 +150,13 @@ def _until(lock: Lock, now: float) -> str:
     """ " until 15:30 UTC", with the day where it is not today; "" for a lock that does not expire."""
     if lock.expires is None:
         return ""
-    end = _utc(lock.expires)
-    day = "" if end.date() == _utc(now).date() else f"{end:%Y-%m-%d} "
+    end = utc(lock.expires)
+    day = "" if end.date() == utc(now).date() else f"{end:%Y-%m-%d} "
     return f" until {day}{end:%H:%M} UTC"
 
 
 def _moment(seconds: float) -> str:
-    return _utc(seconds).isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-def _utc(seconds: float) -> datetime:
-    return datetime.fromtimestamp(min(int(seconds), _LAST_MOMENT), UTC)
+    return utc(seconds).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def locked_html(locked: Locked, viewer: Principal | None, now: float, prefix: str) -> bytes:
@@ -182,7 +175,7 @@ def locked_html(locked: Locked, viewer: Principal | None, now: float, prefix: st
 
 
 def _details(lock: Lock, viewer: Principal | None, now: float) -> str:
-    holder, since = holder_name(lock, viewer) or SOMEBODY, _utc(lock.created)
+    holder, since = holder_name(lock, viewer) or SOMEBODY, utc(lock.created)
     because = f" Reason: {_reason(lock)}." if _reason(lock) else ""
     return f"Held by {holder} since {since:%Y-%m-%d %H:%M} UTC{_until(lock, now) or ', without an end'}.{because}"
 

@@ -33,7 +33,7 @@ def render(
     content_type: str | None,
     now: float,
     prefix: str,
-    principal: Principal | None = None,
+    principal: Principal | None,
     path: DavPath | None = None,
 ) -> Response:
     """The form is chosen by Accept: XML unless the client prefers JSON or HTML. With no Accept, a request whose

@@ -10,19 +10,21 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
 from typing import Any
 
 from wsgidav.wsgidav_app import WsgiDAVApp
 
 from davserver.access.access import STRANGER, Access
-from davserver.protocol.errors import InternalError, Refused
+from davserver.protocol.errors import InternalError, NotPermitted, Refused
 from davserver.protocol.locks import ANYBODY, Principal
 from davserver.protocol.messages import FileSlice, Headers, Response
 from davserver.protocol.paths import DavPath
 from davserver.protocol.reasons import reason
 from davserver.protocol.refusal import render
 from davserver.server.access_log import log_access
+from davserver.server.compression import compressed
 from davserver.server.dispatch import method_of, perform
 from davserver.server.request import framed, header_fields, open_request, target_path
 from davserver.server.share import ShareProvider
@@ -38,31 +40,33 @@ class Terminal:
 
     def __init__(self, shares: Shares, access: Access, *, prefix: str, clock: Callable[[], float]) -> None:
         self._shares = shares
-        self._access = access
+        #: May be replaced at any time; a request keeps to the one it began with.
+        self.access = access
         self._prefix = prefix
         self._clock = clock
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         exchange = _Exchange(environ, self._clock())
         try:
-            response = self._answer(exchange)
+            response = _finished(self._answer(exchange), environ)
         except Refused as refused:
-            response = exchange.refusal(refused, self._prefix)
+            response = _finished(exchange.refusal(refused, self._prefix), environ)
         except Exception:
             _log.exception("%s %s failed", environ["REQUEST_METHOD"], exchange.path or "?")
-            response = exchange.refusal(InternalError("The server failed; its log says why."), self._prefix)
-        response = framed(response, head=environ["REQUEST_METHOD"] == "HEAD")
-        start_response(f"{response.status} {reason(response.status)}", list(response.headers))
+            failure = InternalError("The server failed; its log says why.")
+            response = _finished(exchange.refusal(failure, self._prefix), environ)
+        start_response(_status_line(response.status), list(response.headers))
         return exchange.send(response)
 
     def _answer(self, exchange: _Exchange) -> Response:
         environ = exchange.environ
         exchange.path = target_path(environ, self._prefix)
         method = method_of(environ["REQUEST_METHOD"])
-        identity = self._access.identify(exchange.headers.get("Authorization"), exchange.now)
-        if identity is None:
-            if method.action is not None:
-                raise self._access.unauthorized()
+        access = self.access
+        identity = access.identify(exchange.headers.get("Authorization"), exchange.now)
+        if identity is None and method.action is not None:
+            raise access.unauthorized()
+        if identity is None or (method.action is None and access.could_be_more(identity)):
             identity = STRANGER
         exchange.principal = identity.principal
         request = open_request(
@@ -74,7 +78,25 @@ class Terminal:
             now=exchange.now,
             prefix=self._prefix,
         )
-        return perform(method, request, self._shares)
+        try:
+            return perform(method, request, self._shares)
+        except NotPermitted as refused:
+            if access.could_be_more(identity):
+                raise access.unauthorized() from refused
+            raise
+
+
+def _finished(response: Response, environ: Mapping[str, Any]) -> Response:
+    """As the client wants it, and with its length. The first block of a stream is made here: what is refused then
+    can still be told."""
+    if response.body and not isinstance(response.body, FileSlice):
+        response = compressed(response, environ.get("HTTP_ACCEPT_ENCODING"), environ.get("HTTP_USER_AGENT", ""))
+    return framed(response, head=environ["REQUEST_METHOD"] == "HEAD")
+
+
+@cache
+def _status_line(status: int) -> str:
+    return f"{status} {reason(status)}"
 
 
 class _Exchange:
@@ -95,6 +117,8 @@ class _Exchange:
             content_type=self.headers.get("Content-Type"),
             now=self.now,
             prefix=prefix,
+            principal=self.principal,
+            path=self.path,
         )
         if refused.must_close:
             return Response(response.status, (*response.headers, ("Connection", "close")), response.body)
@@ -151,10 +175,11 @@ class DavApp(WsgiDAVApp):  # type: ignore[misc]
         self, shares: Iterable[Share], access: Access, *, prefix: str = "", clock: Callable[[], float] = time.time
     ) -> None:
         every = Shares(shares)
+        self._terminal = Terminal(every, access, prefix=prefix, clock=clock)
         super().__init__(
             {
                 "provider_mapping": {share.at.key: ShareProvider(share) for share in every},
-                "middleware_stack": [Terminal(every, access, prefix=prefix, clock=clock)],
+                "middleware_stack": [self._terminal],
                 # Locks and properties belong to the shares; WsgiDAV's own managers stay out.
                 "lock_storage": None,
                 "property_manager": None,
@@ -169,3 +194,7 @@ class DavApp(WsgiDAVApp):  # type: ignore[misc]
         environ["wsgidav.verbose"] = self.verbose
         answer: Iterable[bytes] = self.application(environ, start_response)
         return answer
+
+    def use(self, access: Access) -> None:
+        """Who may do what, from now on."""
+        self._terminal.access = access

@@ -42,7 +42,7 @@ def open_app(settings: Settings, folder: str, stack: ExitStack) -> DavApp:
                 _log.warning("share %s: %s cannot be written: %s", share.at, directory, error.strerror)
         if share.quota is not None:
             share.quota.start_counting(os.path.join(folder, "counting"))
-    return DavApp(shares, _access(settings), prefix=settings.prefix)
+    return DavApp(shares, access_of(settings), prefix=settings.prefix)
 
 
 def open_shares(settings: Settings, folder: str, stack: ExitStack) -> Shares:
@@ -107,6 +107,7 @@ def _skeleton(folder: str, shares: list[Share]) -> str:
     return root
 
 
-def _access(settings: Settings) -> Access:
+def access_of(settings: Settings) -> Access:
+    """Who may do what."""
     accounts = {name: Account(name, user.password, user.display_name or name) for name, user in settings.users.items()}
     return Access(Accounts(accounts), Anonymous(settings.allows_anonymous), settings.auth.realm)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from davserver.methods import locking, namespace, partial, props, read, write
 from davserver.methods.guard import require_permission, require_writable
@@ -50,7 +50,7 @@ def perform(method: Method, request: Request, shares: Shares) -> Response:
     """Permission first, then the method: both of the resource, however its path was spelt."""
     path = shares.locate(request.path, link=method.names)
     if path is not request.path:
-        request = replace(request, path=path, asked=request.path)
+        request = request._replace(path=path, asked=request.path)
     if method.action is not None:
         require_permission(request, method.action, request.path)
         if method.action is Action.WRITE:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from davserver.protocol.errors import NotFound
@@ -25,9 +26,10 @@ def target_path(environ: Mapping[str, Any], prefix: str) -> DavPath:
     options = environ["REQUEST_METHOD"] == "OPTIONS"
     if target == "*" and options:
         return ROOT  # RFC 9112 §3.2.4: the server as a whole
-    absolute = _ABSOLUTE_FORM.match(target)
-    if absolute is not None:
-        target = target[absolute.end() :]
+    if not target.startswith("/"):
+        absolute = _ABSOLUTE_FORM.match(target)
+        if absolute is not None:
+            target = target[absolute.end() :]
     raw = target.partition("?")[0] or "/"
     path = path_below(raw, prefix)
     if path is not None:
@@ -38,6 +40,10 @@ def target_path(environ: Mapping[str, Any], prefix: str) -> DavPath:
 
 
 def header_fields(environ: Mapping[str, Any]) -> Headers:
+    """Our own server hands them over as it has them; any other, as WSGI says."""
+    ours: Mapping[str, str] | None = environ.get("davserver.fields")
+    if ours is not None:
+        return Headers.of_lower_case(ours)
     fields = {name[5:].replace("_", "-"): value for name, value in environ.items() if name.startswith("HTTP_")}
     for name in ("CONTENT_TYPE", "CONTENT_LENGTH"):
         if name in environ:
@@ -63,17 +69,18 @@ def open_request(
         body=body,
         principal=principal,
         permissions=permissions,
-        client=Client(environ.get("REMOTE_ADDR", ""), headers.get("User-Agent", "")),
+        client=Client(environ.get("REMOTE_ADDR", ""), environ.get("HTTP_USER_AGENT", "")),
         now=now,
         prefix=prefix,
-        hosts=_hosts(headers),
+        hosts=_hosts(environ.get("HTTP_HOST", ""), environ.get("HTTP_X_FORWARDED_HOST", "")),
     )
 
 
-def _hosts(headers: Headers) -> frozenset[str]:
-    """What the client may call this server in a Destination. A proxy that rewrites Host tells the name the
-    client used in X-Forwarded-Host; believing it here widens nothing but that comparison."""
-    names = f"{headers.get('Host', '')},{headers.get('X-Forwarded-Host', '')}".split(",")
+@lru_cache(maxsize=64)
+def _hosts(host: str, forwarded: str) -> frozenset[str]:
+    """What the client may call this server in a Destination. A proxy that rewrites Host tells the name the client
+    used in X-Forwarded-Host; from anybody but a proxy of ours, that field does not get here."""
+    names = f"{host},{forwarded}".split(",")
     return frozenset(name.strip().lower() for name in names if name.strip())
 
 
@@ -82,20 +89,21 @@ def framed(response: Response, *, head: bool) -> Response:
 
     A stream that ends within its first block is sent as one piece with a length; a longer one is chunked.
     """
-    body, headers = response.body, response.headers
-    if response.status in (204, 304):
+    status, headers, body = response
+    if status in (204, 304):
         _discard(body)  # RFC 9110 §8.6, §15.3.5: neither content nor Content-Length
-        return Response(response.status, headers)
-    if isinstance(body, Iterator) and not _has_length(headers) and not head:
-        body = _first_block(body)
-    if isinstance(body, bytes):
-        headers = (*headers, ("Content-Length", str(len(body))))
-    elif isinstance(body, FileSlice):
+        return Response(status, headers)
+    if isinstance(body, FileSlice):
         headers = (*headers, ("Content-Length", str(body.length)))
+    else:
+        if not isinstance(body, bytes) and not head and not _has_length(headers):
+            body = _first_block(body)
+        if isinstance(body, bytes):
+            headers = (*headers, ("Content-Length", str(len(body))))
     if head:
         _discard(body)  # RFC 9110 §9.3.2
         body = b""
-    return Response(response.status, headers, body)
+    return Response(status, headers, body)
 
 
 def _first_block(stream: Iterator[bytes]) -> bytes | Iterator[bytes]:

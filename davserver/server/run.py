@@ -1,56 +1,113 @@
-"""From settings to a listening server, and from a signal to a clean end."""
+"""From settings to listening sockets and the processes that serve them."""
 
 from __future__ import annotations
 
 import logging
-import signal
-import threading
+import os
 from collections.abc import Callable
 from contextlib import ExitStack
+from mmap import mmap
+from socket import AF_UNIX, socket
 
 from davserver.server.compose import open_app
-from davserver.server.http import DavServer
+from davserver.server.http.balance import Balance
+from davserver.server.http.proxies import TrustedProxies
+from davserver.server.http.server import DavServer, address_of
+from davserver.server.http.tls import TlsAdapter
+from davserver.server.limits import limits_of, raise_open_files, worker_count
+from davserver.server.listen import Listeners, open_listeners
+from davserver.server.reload import load_certificate
+from davserver.server.worker import work
+from davserver.server.workers import Workers
 from davserver.settings import Settings
 
-#: Threads that answer requests. One Finder opens six connections, one gvfs up to 32.
-THREADS = 32
-#: Seconds that requests in flight are given at the end.
+#: Seconds that requests under way are given at the end.
 DRAIN_SECONDS = 10
 
 _log = logging.getLogger("davserver")
 
 
-def serve(settings: Settings, folder: str, *, on_ready: Callable[[str], None]) -> int:
-    """Serve until SIGTERM or SIGINT; returns the exit code. `on_ready` gets the base URL once it listens.
+def serve(
+    settings: Settings, folder: str, *, on_ready: Callable[[str], None], reread: Callable[[], Settings] | None = None
+) -> int:
+    """Serve until SIGTERM or SIGINT; returns the exit code. `on_ready` gets the base URL once it listens; `reread`
+    brings the settings as they are now, for SIGHUP, or raises SettingsError.
 
     `folder` is the state folder. Raises OSError where the address cannot be listened on or a folder cannot be
-    used, StateError where the state cannot.
+    used, SettingsError where the certificate cannot, StateError where the state cannot.
     """
     with ExitStack() as stack:
-        server = open_server(settings, folder, stack)
-        stopping = threading.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stopping.set())
-        loop = threading.Thread(target=server.serve, name="davserver")
-        loop.start()
-        try:
-            on_ready(f"http://{_authority(server)}{settings.prefix}/")
-            stopping.wait()
-            _log.info("stopping: requests in flight have %d seconds to finish", DRAIN_SECONDS)
-        finally:
-            server.stop()
-            loop.join()
-    return 0
+        listeners = open_listeners(settings.host, settings.port, os.environ)
+        stack.callback(listeners.close)
+        tls = _tls(settings)
+        # Whatever cannot be opened is told now, once, and not by each worker over and over.
+        with ExitStack() as trial:
+            open_app(settings, folder, trial)
+        open_files = raise_open_files()
+
+        def open_worker(current: Settings, balance: Balance, inside: ExitStack) -> DavServer:
+            return _open(current, folder, inside, listeners, tls, balance, open_files)
+
+        def reread_with_certificate() -> Settings:
+            found = settings if reread is None else reread()
+            if tls is not None:
+                load_certificate(tls, found)  # a worker that starts later has it from here
+            return found
+
+        def live(current: Settings, memory: mmap, number: int, ready: int, parent: int) -> None:
+            work(current, memory, number, ready, parent, open_worker, reread or (lambda: settings))
+
+        workers = Workers(settings, worker_count(settings), live, drain_seconds=DRAIN_SECONDS)
+        url = base_url(settings, listeners.sockets[0])
+        return workers.run(
+            on_ready=lambda: on_ready(url),
+            reread=reread_with_certificate,
+            close_listeners=listeners.close,
+        )
 
 
 def open_server(settings: Settings, folder: str, stack: ExitStack) -> DavServer:
-    """A server whose socket listens and whose loop is still to be run. What it opens is closed with `stack`."""
-    app = open_app(settings, folder, stack)
-    server = DavServer((settings.host, settings.port), app, threads=THREADS, drain_seconds=DRAIN_SECONDS)
+    """A server in this process, whose sockets listen and whose loop is still to be run. What it opens is closed
+    with `stack`."""
+    listeners = open_listeners(settings.host, settings.port, os.environ)
+    stack.callback(listeners.close)
+    return _open(settings, folder, stack, listeners, _tls(settings), Balance(), raise_open_files())
+
+
+def _open(
+    settings: Settings,
+    folder: str,
+    stack: ExitStack,
+    listeners: Listeners,
+    tls: TlsAdapter | None,
+    balance: Balance,
+    open_files: int,
+) -> DavServer:
+    server = DavServer(
+        listeners.sockets,
+        open_app(settings, folder, stack),
+        limits=limits_of(settings, open_files),
+        drain_seconds=DRAIN_SECONDS,
+        proxies=TrustedProxies(settings.trusted_proxies),
+        tls=tls,
+        server_name=settings.server_header,
+        balance=balance,
+    )
     server.prepare()
     return server
 
 
-def _authority(server: DavServer) -> str:
-    host, port = server.bind_addr
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+def _tls(settings: Settings) -> TlsAdapter | None:
+    if settings.tls.cert is None:
+        return None
+    adapter = TlsAdapter()
+    load_certificate(adapter, settings)
+    return adapter
+
+
+def base_url(settings: Settings, listener: socket) -> str:
+    """Where clients find the server; of a Unix socket, where a proxy does."""
+    if listener.family == AF_UNIX:
+        return address_of(listener)
+    scheme = "http" if settings.tls.cert is None else "https"
+    return f"{scheme}://{address_of(listener)}{settings.prefix}/"

@@ -52,7 +52,7 @@ def test_a_kill_in_the_middle_of_a_put_leaves_the_old_file(tmp_path: Path) -> No
             with server.raw() as fresh:
                 fresh.send(b"PUT /new.bin HTTP/1.1\r\nHost: x\r\nContent-Length: 50000000\r\n\r\n" + b"n" * 4_000_000)
                 # The uploads are under way once the server holds unnamed files open.
-                until(lambda: open_stages(server.pid) >= 2, server)
+                until(lambda: sum(map(open_stages, server.workers)) >= 2, server)
                 server.kill()
         server.start()
         answer = server.client()("GET", "/file.bin")

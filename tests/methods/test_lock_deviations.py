@@ -163,6 +163,15 @@ def test_only_the_holder_refreshes(alice: Dav, bob: Dav, place: str) -> None:
     assert refreshed.texts("//D:locktoken/D:href") == [token]
 
 
+def test_a_condition_sees_the_locks_of_everybody(alice: Dav, bob: Dav, place: str) -> None:
+    """RFC 4918 §10.4.4: whose lock it is decides whether one may write, not whether the condition is true."""
+    alice("PUT", f"{place}/f", b"x")
+    token = bob.lock(f"{place}/f").token
+    assert alice("GET", f"{place}/f", If=f"(<{token}>)").status == 200
+    assert alice("GET", f"{place}/f", If=f"(Not <{token}>)").status == 412
+    assert alice("PUT", f"{place}/f", b"y", If=f"(<{token}>)").status == 423
+
+
 def test_members_show_the_lock_that_covers_them(dav: Dav, folder: str, server: Running) -> None:
     """RFC 4918 §15.8; also when the file behind a lock is gone from the disk."""
     dav("PUT", f"{folder}/f", b"x")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 
 import pytest
-from serving import Running
+from serving import Running, serving
 from wire import Dav
 
 
@@ -147,16 +148,22 @@ def test_properties_of_what_was_overwritten_do_not_come_back(dav: Dav, folder: s
     dav("DELETE", f"{folder}/d/f")
     dav("PUT", f"{folder}/d/f", b"new")
     assert get_x(dav, f"{folder}/d/f") == []
+    set_x(dav, f"{folder}/d/f", "of the folder that a move replaces")
+    assert dav("MOVE", f"{folder}/c", Destination=dav.url(f"{folder}/d")).status == 204
+    assert get_x(dav, f"{folder}/d/f") == []
 
 
-def test_only_the_beginning_of_a_path_changes_in_a_move(dav: Dav, folder: str) -> None:
+def test_only_the_beginning_of_a_path_changes_in_a_move(tmp_path: Path) -> None:
     """RFC 4918 §9.9.1: MOVE /q -> /w keeps the properties of /q/x/q/y."""
-    for path in ("q", "q/x", "q/x/q"):
-        dav("MKCOL", f"{folder}/{path}")
-    dav("PUT", f"{folder}/q/x/q/y", b"x")
-    set_x(dav, f"{folder}/q/x/q/y", "kept")
-    assert dav("MOVE", f"{folder}/q", Destination=dav.url(f"{folder}/w")).status == 201
-    assert get_x(dav, f"{folder}/w/x/q/y") == ["kept"]
+    with serving(tmp_path) as running:
+        dav = running.client()
+        for path in ("/q", "/q/x", "/q/x/q"):
+            dav("MKCOL", path)
+        dav("PUT", "/q/x/q/y", b"x")
+        set_x(dav, "/q/x/q/y", "kept")
+        assert dav("MOVE", "/q", Destination=dav.url("/w")).status == 201
+        assert get_x(dav, "/w/x/q/y") == ["kept"]
+        dav.close()
 
 
 @pytest.mark.parametrize("method", ["COPY", "MOVE"])

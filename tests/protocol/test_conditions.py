@@ -638,3 +638,16 @@ def test_preconditions(method: str, fields: dict[str, str], there: ResourceState
 def test_if_range(value: str | None, there: ResourceState, allowed: bool) -> None:
     """RFC 9110 §13.1.5."""
     assert if_range_allows(value, there) is allowed
+
+
+def test_where_nothing_is_asked_nothing_is_looked_at() -> None:
+    """What most requests are: they cost no look at a file and none at the locks."""
+
+    def look(path: DavPath) -> ResourceState:
+        raise AssertionError("nobody asked for this")
+
+    asked = parse_preconditions(Headers({"Depth": "0", "Host": "x"}), "")
+    for method in ("GET", "PUT", "LOCK"):
+        check_if(asked, method, DavPath(("f",)), look)
+        assert check_http(asked, method, DavPath(("f",)), look)
+        assert check(asked, method, DavPath(("f",)), look)

@@ -242,6 +242,7 @@ def test_a_destination_outside_of_the_mount_is_a_bad_gateway(value: str, names: 
 def test_a_prefix_may_need_escapes() -> None:
     assert path_below("/my%20files/%C3%A4/", "/my%20files") == DavPath(("ä",))
     assert path_below("/my files/", "/my%20files") == ROOT
+    assert path_below("/my%20files/" + "a" * 300, "/my%20files") == DavPath(("a" * 300,))
     assert path_below("/my/files", "/my%20files") is None
     deep = path_below("/a/b/c/", "/a/b")
     assert deep is not None

@@ -39,7 +39,11 @@ def lock(expires: float | None = NOW + 60) -> Lock:
 
 
 def answer(
-    refused: Refused, accept: str | None = None, content_type: str | None = None, **more: object
+    refused: Refused,
+    accept: str | None = None,
+    content_type: str | None = None,
+    principal: Principal | None = None,
+    **more: object,
 ) -> tuple[Response, dict[str, str]]:
     response = render(
         refused,
@@ -47,6 +51,7 @@ def answer(
         content_type=content_type,
         now=NOW,
         prefix="/dav",
+        principal=principal,
         **more,  # type: ignore[arg-type]
     )
     return response, dict(response.headers)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,10 @@ LATEST = "SELECT latest FROM clock"
 
 
 @pytest.fixture
-def state(tmp_path: Path) -> SqliteState:
-    return SqliteState(str(tmp_path), durable=True)
+def state(tmp_path: Path) -> Iterator[SqliteState]:
+    state = SqliteState(str(tmp_path), durable=True)
+    yield state
+    state.close()
 
 
 def test_a_transaction_happens_as_a_whole(state: SqliteState) -> None:

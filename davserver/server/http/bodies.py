@@ -1,6 +1,6 @@
 """The content of a request, off the wire: streamed, never whole in memory, and honest about its end.
 
-RFC 9112 §6.3 and §7.1. Both readers implement `protocol.messages.Body`. Whatever cannot be read as the
+RFC 9112 §6.2 and §7.1. Both readers implement `protocol.messages.Body`. Whatever cannot be read as the
 framing announced it raises `IncompleteBody` (the connection is then closed, since nobody knows where the
 next request would begin); a sender that stalls raises `RequestTimeout`.
 
@@ -14,21 +14,29 @@ import re
 from collections.abc import Callable
 from typing import Protocol
 
-from davserver.protocol.errors import BadRequest, IncompleteBody, RequestTimeout
+from davserver.protocol.errors import IncompleteBody, RequestTimeout
 
 _BLOCK = 64 * 1024
 # RFC 9112 §7.1: chunk-size is hexadecimal digits alone, which int() is too lenient for.
 _CHUNK_HEAD = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(;[^\r\n]*)?\r\n\Z")
+# RFC 9112 §7.1.2, RFC 9110 §5: trailer fields are field lines like those of the head.
+_TRAILER = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[^\x00-\x08\x0a-\x1f\x7f]*\r\n\Z")
 _LINE_LIMIT = 4096
 _TRAILER_LIMIT = 64
+#: Bytes of chunk extensions in one body (RFC 9112 §7.1.1 wants a limit). Nobody is known to send any.
+_EXTENSIONS_LIMIT = 16 * 1024
 
 
 class Stream(Protocol):
-    """What is read from: a buffered socket file."""
+    """What is read from. Raises TimeoutError when it comes too slowly, OSError when it breaks."""
 
     def read(self, size: int) -> bytes: ...
 
     def readline(self, size: int) -> bytes: ...
+
+    @property
+    def has_arrived(self) -> bool:
+        """Would `read` return at once?"""
 
 
 class _Reader:
@@ -44,18 +52,24 @@ class _Reader:
         """The client waits for a 100 Continue that it has not been sent."""
         return self._proceed is not None
 
-    def _take(self, size: int) -> bytes:
+    def _invite(self) -> None:
         if self._proceed is not None:
             proceed, self._proceed = self._proceed, None
-            proceed()
+            try:
+                proceed()
+            except OSError as error:
+                raise self._end("The connection broke before the request body was sent.") from error
+
+    def _take(self, size: int) -> bytes:
+        self._invite()
         try:
             data = self._stream.read(size)
         except TimeoutError as error:
             self.broken = True
-            raise RequestTimeout("The request body stopped coming.") from error
+            raise RequestTimeout("The request body stopped coming, or came too slowly.") from error
         except OSError as error:
             raise self._end("The connection broke while the request body was being sent.") from error
-        if not data and size:
+        if not data:
             raise self._end("The request body ended before its announced length.")
         return data
 
@@ -64,7 +78,7 @@ class _Reader:
             line = self._stream.readline(_LINE_LIMIT)
         except TimeoutError as error:
             self.broken = True
-            raise RequestTimeout("The request body stopped coming.") from error
+            raise RequestTimeout("The request body stopped coming, or came too slowly.") from error
         except OSError as error:
             raise self._end("The connection broke while the request body was being sent.") from error
         if not line.endswith(b"\r\n"):
@@ -104,13 +118,26 @@ class ChunkedBody(_Reader):
     def __init__(self, stream: Stream, proceed: Callable[[], None] | None = None) -> None:
         super().__init__(stream, proceed)
         self._left = 0
+        self._extensions = 0
         self.at_end = False
 
     def read(self, size: int) -> bytes:
+        data = self._piece(size)
+        if len(data) == size or self.at_end or not self._stream.has_arrived:
+            return data
+        # Small chunks are put together as far as they are here: whoever writes them away pays for each block.
+        pieces, left = [data], size - len(data)
+        while left and not self.at_end and self._stream.has_arrived:
+            pieces.append(self._piece(left))
+            left -= len(pieces[-1])
+        return b"".join(pieces)
+
+    def _piece(self, size: int) -> bytes:
+        """From one chunk; b"" at the end."""
         if self.at_end:
             return b""
         if not self._left:
-            self._take(0)  # the 100 Continue, before the first line is waited for
+            self._invite()
             self._left = self._chunk_size()
             if not self._left:
                 self._trailers()
@@ -126,37 +153,45 @@ class ChunkedBody(_Reader):
         head = _CHUNK_HEAD.match(self._line())
         if head is None:
             raise self._end("The chunked request body is malformed.")
+        self._extensions += len(head[2] or b"")
+        if self._extensions > _EXTENSIONS_LIMIT:
+            raise self._end("The chunked request body has too many chunk extensions.")
         return int(head[1], 16)
 
     def _trailers(self) -> None:
         for _ in range(_TRAILER_LIMIT):
-            if self._line() == b"\r\n":
+            line = self._line()
+            if line == b"\r\n":
                 return
+            if _TRAILER.match(line) is None:
+                raise self._end("The chunked request body has a malformed trailer field.")
         raise self._end("The chunked request body has too many trailer fields.")
 
 
 RequestBody = LengthBody | ChunkedBody
 
 
-def open_body(
-    stream: Stream, *, length: str | None, chunked: bool, proceed: Callable[[], None] | None = None
-) -> RequestBody:
-    """The body that the head announces. Raises BadRequest for a Content-Length that is none."""
-    if chunked:
-        return ChunkedBody(stream, proceed)
-    if length is None:
-        return LengthBody(stream, 0)
-    # RFC 9110 §8.6: 1*DIGIT; int() would also take "+5", "0_5" and " 5 ".
-    if not (length.isascii() and length.isdigit()) or len(length) > 18:
-        raise BadRequest("Content-Length must be a decimal number.")
-    return LengthBody(stream, int(length), proceed)
+class _Nothing:
+    """The stream of a body that is empty: never read."""
+
+    def read(self, size: int) -> bytes:
+        raise NotImplementedError
+
+    def readline(self, size: int) -> bytes:
+        raise NotImplementedError
+
+    has_arrived = False
+
+
+#: The body of a request that has none.
+NO_BODY = LengthBody(_Nothing(), 0)
 
 
 def drain(body: RequestBody, limit: int) -> bool:
     """Read and drop what is left, up to `limit` bytes, in small blocks. True when the end was reached."""
     while not body.at_end and limit > 0:
         try:
-            limit -= len(body.read(min(_BLOCK, limit)))
+            limit -= len(body.read(min(_BLOCK, limit))) or 1
         except (IncompleteBody, RequestTimeout):
             return False
     return body.at_end

@@ -1,0 +1,1 @@
+"""HTTP: from sockets to the WSGI application and back, on cheroot."""

@@ -1,0 +1,98 @@
+"""An answer on its way out. What the socket does not take now waits here, and costs no thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from select import EPOLLOUT
+
+from davserver.protocol.messages import FileSlice
+from davserver.server.http.channel import Channel, TlsChannel, read_file
+
+#: A file up to this size goes out with its head, in one send.
+SMALL_FILE = 64 * 1024
+#: Bytes that one turn sends before it looks at others.
+_TURN = 4 << 20
+
+
+class FileCut(OSError):
+    """The file became shorter than what was announced: this connection cannot be kept."""
+
+
+class Outgoing:
+    """Bytes, then a part of a file."""
+
+    __slots__ = ("_channel", "_close", "_count", "_data", "_fd", "_offset")
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._data: memoryview | None = None
+        self._fd = self._offset = self._count = 0
+        self._close: Callable[[], None] | None = None
+
+    def put(self, data: bytes) -> bool:
+        """Send, and keep what is left for `flush`. True when nothing is."""
+        sent = self._channel.send(data)
+        if sent == len(data):
+            return True
+        self._data = memoryview(data)[sent:]
+        return False
+
+    def put_file(self, head: bytes, part: FileSlice) -> bool:
+        """Send a head and a part of a file, which is closed at the end. True when all of it has gone."""
+        self._close = part.close
+        if part.length <= SMALL_FILE:
+            content = read_file(part.fd, part.offset, part.length)
+            if len(content) != part.length:
+                raise FileCut("the file was cut while it was being sent")
+            return self.put(head + content) and self._finish()
+        self._fd, self._offset, self._count = part.fd, part.offset, part.length
+        sent = self._channel.send(head, more=True)
+        if sent < len(head):
+            self._data = memoryview(head)[sent:]
+            return False
+        return self.flush()
+
+    @property
+    def is_empty(self) -> bool:
+        return self._data is None and self._close is None
+
+    def flush(self, turn: int = _TURN) -> bool:
+        """Send on. True when all has gone. False: the channel says what to wait for; that may be nothing, since
+        one turn sends `turn` bytes of a file and no more. Raises OSError."""
+        channel = self._channel
+        while True:
+            if self._data is not None:
+                sent = channel.send(self._data)
+                if sent < len(self._data):
+                    self._data = self._data[sent:]
+                    return False
+                self._data = None
+            if not self._count:
+                return self._finish()
+            if turn <= 0:
+                channel.wants = EPOLLOUT
+                return False
+            if isinstance(channel, TlsChannel):
+                self._data = memoryview(read_file(self._fd, self._offset, self._count))
+                sent = len(self._data)
+            else:
+                went = channel.send_file(self._fd, self._offset, self._count)
+                if went is None:
+                    return False
+                sent = went
+            if not sent:
+                raise FileCut("the file was cut while it was being sent")
+            self._offset += sent
+            self._count -= sent
+            turn -= sent
+
+    def _finish(self) -> bool:
+        if self._close is not None:
+            close, self._close = self._close, None
+            close()
+        return True
+
+    def drop(self) -> None:
+        """Give up: the connection has ended."""
+        self._data, self._count = None, 0
+        self._finish()

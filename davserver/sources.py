@@ -1,0 +1,118 @@
+"""Raw settings: what the configuration file and the environment say, and where each of it stands.
+
+Nothing is judged here but the form. What comes out is nested like the file; `settings` makes sense of it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+#: Looked for in this order when no file is named.
+FILES = ("davserver.yaml", "/etc/davserver/davserver.yaml")
+PREFIX = "DAVSERVER_"
+
+
+class SettingsError(Exception):
+    """Settings that cannot be used; the message is one sentence for the person who starts the server."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Raw settings, and where each stands."""
+
+    name: str
+    values: dict[str, Any]
+    #: Path of keys → "davserver.yaml, line 3".
+    places: Mapping[tuple[str, ...], str] = field(default_factory=dict)
+
+
+def from_file(name: str | None) -> Source:
+    path = name or next((known for known in FILES if os.path.exists(known)), None)
+    if path is None:
+        return Source("default", {})
+    try:
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise SettingsError(f"The configuration file {path} cannot be read: {why}.") from error
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        values = yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise SettingsError(f"{path}{line}: this is not YAML: {error.problem}.") from error
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is none
+        raise SettingsError(f"{path}: this is not YAML: {error}.") from error
+    if values is None:
+        return Source(path, {})
+    if not isinstance(values, dict):
+        raise SettingsError(f"{path}, line 1: the file must hold settings like `port: 8080`.")
+    return Source(path, values, dict(_places(path, node, ())))
+
+
+def _places(file: str, node: yaml.Node | None, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
+    if not isinstance(node, yaml.MappingNode):
+        return
+    seen: set[str] = set()
+    for key, value in node.value:
+        place = f"{file}, line {key.start_mark.line + 1}"
+        if key.value in seen:
+            raise SettingsError(f"{place}: {'.'.join((*path, key.value))} stands here for the second time.")
+        seen.add(key.value)
+        yield (*path, key.value), place
+        yield from _places(file, value, (*path, key.value))
+
+
+def from_environment(environ: Mapping[str, str], hash_password: Callable[[str], str]) -> Source:
+    values: dict[str, Any] = {}
+    places: dict[tuple[str, ...], str] = {}
+    own = {name: text for name, text in environ.items() if name.startswith(PREFIX)}
+    user = _user(own)
+    for name, text in own.items():
+        keys = tuple(name.removeprefix(PREFIX).lower().split("__"))
+        try:
+            value = yaml.safe_load(text)
+        except (yaml.YAMLError, ValueError) as error:
+            raise SettingsError(f"The environment variable {name} is not a value: {text!r}.") from error
+        target = values
+        for key in keys[:-1]:
+            target = target.setdefault(key, {})
+            if not isinstance(target, dict):
+                raise SettingsError(f"The environment variable {name} contradicts another of the same section.")
+        # A name stays text even where it looks like a number: DAVSERVER_STATE=1.
+        target[keys[-1]] = text if keys in _TEXTS else value
+        for count in range(1, len(keys) + 1):
+            places.setdefault(keys[:count], f"environment variable {name}")
+    if user is not None:
+        values.setdefault("users", {})[user[0]] = {"password": hash_password(user[1])}
+        places["users", user[0]] = f"environment variable {PREFIX}USERNAME"
+    return Source("environment", values, places)
+
+
+_TEXTS = frozenset({("host",), ("prefix",), ("state",), ("auth", "realm")})
+
+
+def _user(own: dict[str, str]) -> tuple[str, str] | None:
+    """DAVSERVER_USERNAME with DAVSERVER_PASSWORD, or a file that holds it; taken out of `own`."""
+    name, password, file = (own.pop(PREFIX + key, None) for key in ("USERNAME", "PASSWORD", "PASSWORD_FILE"))
+    if password is not None and file is not None:
+        raise SettingsError(f"Set {PREFIX}PASSWORD or {PREFIX}PASSWORD_FILE, not both.")
+    if file is not None:
+        try:
+            with open(file, encoding="utf-8") as secret:
+                password = secret.read().rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"The file that {PREFIX}PASSWORD_FILE names, {file}, cannot be read.") from error
+    if (name is None) != (password is None):
+        raise SettingsError(f"{PREFIX}USERNAME and {PREFIX}PASSWORD (or {PREFIX}PASSWORD_FILE) go together.")
+    if name is None or password is None:
+        return None
+    if not name or not password:
+        raise SettingsError(f"{PREFIX}USERNAME and {PREFIX}PASSWORD must not be empty.")
+    return name, password
