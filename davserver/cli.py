@@ -18,8 +18,10 @@ import yaml
 
 from davserver import __version__
 from davserver.banner import banner
+from davserver.cli_locks import add_lock_commands, add_maintenance_commands
 from davserver.cli_state import add_state_commands
-from davserver.settings import Settings, SettingsError, load, require_startable, state_folder
+from davserver.placement import require_startable, state_folder
+from davserver.settings import Settings, SettingsError, load
 
 _MASK = "********"
 
@@ -91,6 +93,12 @@ def command_line() -> tuple[argparse.ArgumentParser, Sequence[str]]:
         "Ask for a password (or read it from a pipe) and print its hash for the configuration.",
         _hash_password,
     )
+    locks = add("locks", "davserver locks list", "List, show and break locks.")
+    add_lock_commands(group(locks.add_subparsers(metavar="COMMAND", required=True)), _settings_of)
+    maintenance = add(
+        "maintenance", 'davserver maintenance on --reason "backup" --for 1h', "Stop all changes for a while."
+    )
+    add_maintenance_commands(group(maintenance.add_subparsers(metavar="COMMAND", required=True)), _settings_of)
     state = add("state", "davserver state check ~/share", "Find and mend where files and state do not agree.")
     add_state_commands(group(state.add_subparsers(metavar="COMMAND", required=True)), _settings_of)
     add("version", "davserver version", "Print the version.", _version)

@@ -8,11 +8,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 
-from davserver.settings import Settings, SettingsError, require_startable, state_folder
+from davserver.placement import require_startable, state_folder
+from davserver.settings import Settings, SettingsError
 from davserver.storage.inspection import Finding, Problem, inspect, mend
 
 #: Gives a command its parser: (name, example, description, what it does).
@@ -59,7 +59,7 @@ def _run(settings: Settings, arguments: argparse.Namespace, *, repairing: bool) 
         raise SettingsError(f"There is no state in {folder}: name the folder that the server uses with --state.")
     with ExitStack() as stack:
         shares = open_shares(settings, folder, stack)
-        findings = list(inspect(shares, time.time(), force=repairing and arguments.force))
+        findings = list(inspect(shares, force=repairing and arguments.force))
         results = {finding: mend(shares, finding) for finding in findings} if repairing else {}
     _print(findings, results, repairing=repairing, as_json=arguments.json)
     return int(not all(results.get(finding, False) for finding in findings))

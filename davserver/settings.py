@@ -8,9 +8,7 @@ bytes inside; people write `30m` and `1MiB`.
 from __future__ import annotations
 
 import difflib
-import hashlib
 import ipaddress
-import itertools
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -29,19 +27,22 @@ from pydantic import (
 
 from davserver.sources import SettingsError, Source, from_environment, from_file
 
-__all__ = ["Settings", "SettingsError", "load", "require_startable", "state_folder"]
+__all__ = ["Settings", "SettingsError", "load"]
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _SIZES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
 
+def parse_duration(text: str) -> int:
+    """Seconds of "30m". Raises ValueError."""
+    found = re.fullmatch(r"(\d{1,9})\s*([smhd])", text.strip())
+    if found is None:
+        raise ValueError("write a duration as a number and a unit: 90s, 30m, 12h or 1d")
+    return int(found[1]) * _UNITS[found[2]]
+
+
 def _seconds(value: object) -> object:
-    if isinstance(value, str):
-        found = re.fullmatch(r"(\d{1,9})\s*([smhd])", value.strip())
-        if found is None:
-            raise ValueError("write a duration as a number and a unit: 90s, 30m, 12h or 1d")
-        return int(found[1]) * _UNITS[found[2]]
-    return value
+    return parse_duration(value) if isinstance(value, str) else value
 
 
 def _bytes(value: object) -> object:
@@ -54,6 +55,7 @@ def _bytes(value: object) -> object:
 
 
 Seconds = Annotated[int, BeforeValidator(_seconds), Field(ge=1, le=366 * 86400, strict=True)]
+SecondsOrNone = Annotated[int, BeforeValidator(_seconds), Field(ge=0, le=366 * 86400, strict=True)]
 Bytes = Annotated[int, BeforeValidator(_bytes), Field(ge=1, strict=True)]
 
 
@@ -127,6 +129,19 @@ class LockSettings(_Section):
     default_timeout: Seconds = 30 * 60
     min_timeout: Seconds = 3 * 60
     max_timeout: Seconds = 24 * 3600
+    #: Longest check-out.
+    max_checkout: Seconds = 30 * 86400
+    #: How long a lock that expired or was broken is remembered: so long its holder's next save is still accepted,
+    #: if nobody has written to the file, or locked it, since; or else it is told who broke the lock, and why.
+    grace_after_expiry: SecondsOrNone = 24 * 3600
+    #: A file that a LOCK made goes with the lock when nobody wrote it.
+    remove_empty_lock_files: bool = True
+    #: Who is told the name of somebody else who holds a lock: users who log in, everyone, or none.
+    reveal_holder: Literal["users", "none", "everyone"] = "users"
+    #: Users who may break any lock.
+    breakers: list[str] = Field(default_factory=list)
+    #: Who may break a lock whose client has probably gone.
+    stale_break: Literal["breakers", "writers"] = "breakers"
 
     @model_validator(mode="after")
     def _ordered(self) -> LockSettings:
@@ -158,6 +173,10 @@ class LimitSettings(_Section):
     xml_body: Bytes = 2**20
     #: Answer PROPFIND with Depth: infinity; one request may then list everything.
     propfind_infinity: bool = False
+    #: Largest DAV:owner of a lock: it is a name.
+    lock_owner: Bytes = 8 * 1024
+    #: Locks that one user may hold at a time; where nobody logs in, everybody together.
+    locks_per_user: int = Field(default=10_000, ge=1, strict=True)
     #: Resources that it then lists at most.
     propfind_resources: int = Field(default=100_000, ge=1)
     #: Largest dead property: its whole element, names and markup included.
@@ -203,6 +222,8 @@ class Settings(_Section):
     server_header: str = Field(default="davserver", pattern=r"^[!-~]*( [!-~]+)*$")
     #: Folder for locks and properties, outside every share; null: one in the user's state folder.
     state: str | None = None
+    #: Start also where the state folder is on a network file system; two machines that write there damage it.
+    allow_network_state: bool = False
     #: full: on the disk before it is acknowledged; relaxed: survives a killed process, not a power cut.
     durability: Literal["full", "relaxed"] = "full"
     #: What is served, by URL path.
@@ -351,67 +372,3 @@ def _known_keys(path: Sequence[str]) -> list[str]:
         if isinstance(annotation, type) and issubclass(annotation, _Section):
             model = annotation
     return list(model.model_fields)
-
-
-def state_folder(settings: Settings, environ: Mapping[str, str]) -> str:
-    """Where locks and properties are kept. Raises SettingsError when that is inside what is served, or around it."""
-    if settings.state is not None:
-        folder = os.path.abspath(os.path.expanduser(settings.state))
-    else:
-        base = environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
-        folder = os.path.join(os.path.abspath(base), "davserver", _state_name(settings.shares))
-    real = os.path.realpath(folder)
-    for path, share in settings.shares.items():
-        served = os.path.realpath(share.directory)
-        if os.path.commonpath([real, served]) in (real, served):
-            raise SettingsError(
-                f"The state folder {folder} and the folder of share {path} ({share.directory}) lie within each other; "
-                "set state (or --state) to a folder apart from it."
-            )
-    return folder
-
-
-def _state_name(shares: Mapping[str, ShareSettings]) -> str:
-    """One name for each served folder, whatever way leads to it; it stays when shares are added below it."""
-    main = shares.get("/") or (next(iter(shares.values())) if len(shares) == 1 else None)
-    if main is None:
-        raise SettingsError(
-            "Shares without one at / need a state folder of their own, which stays when shares come and go: "
-            "set state (or --state)."
-        )
-    real = os.path.realpath(main.directory)
-    readable = re.sub(r"[^A-Za-z0-9._-]+", "-", os.path.basename(real)).strip("-.")
-    return f"{readable or 'share'}-{hashlib.sha256(os.fsencode(real)).hexdigest()[:12]}"
-
-
-def _require_one_name_each(shares: Mapping[str, ShareSettings]) -> None:
-    """A file with two URLs would have two sets of locks. Raises SettingsError."""
-    places = [(path.strip("/"), os.path.realpath(share.directory), share) for path, share in shares.items()]
-    for (outer, above, one), (inner, below, other) in itertools.permutations(places, 2):
-        if one.read_only or other.read_only or os.path.commonpath([above, below]) != above:
-            continue
-        way = os.path.relpath(below, above)
-        same_url = outer if way == "." else f"{outer}/{way}".lstrip("/")
-        if inner != same_url:
-            raise SettingsError(
-                f"The folder of share /{inner} ({other.directory}) lies within that of share /{outer} "
-                f"({one.directory}): its files would have two names, and a lock on one would not hold on the other. "
-                "Make one of them read_only, or share the folder once."
-            )
-
-
-def require_startable(settings: Settings) -> None:
-    """What can only be judged of all settings together. Raises SettingsError."""
-    if not settings.shares:
-        raise SettingsError("There is nothing to serve: name a folder, or shares in the configuration file.")
-    for path, share in settings.shares.items():
-        if not os.path.isdir(share.directory):
-            raise SettingsError(f"The folder of share {path}, {share.directory}, is not there; create it first.")
-    _require_one_name_each(settings.shares)
-    if not settings.is_loopback and not settings.users and settings.anonymous is None:
-        raise SettingsError(
-            f"Listening on {settings.host} would let everybody in: add a user with -u NAME, or users in the "
-            "configuration file, or say --anonymous ro or --anonymous rw if that is what you want."
-        )
-    if settings.allows_anonymous == "none" and not settings.users:
-        raise SettingsError("Nobody could get in: anonymous is none and there are no users; add one with -u NAME.")

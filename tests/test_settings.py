@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from serving import QUICK
 
-from davserver.settings import Settings, SettingsError, load, require_startable, state_folder
+from davserver.placement import require_startable, state_folder
+from davserver.settings import Settings, SettingsError, load
 
 HASH = QUICK.hash("x")
 

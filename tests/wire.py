@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lxml import etree
+from webdav_schema import assert_valid
 
 LOCKINFO = (
     '<?xml version="1.0" encoding="utf-8"?><D:lockinfo xmlns:D="DAV:"><D:lockscope><D:{scope}/></D:lockscope>'
@@ -92,6 +93,8 @@ class Dav:
         data = response.read()
         if response.will_close:
             self._connection.close()
+        if data and response.headers.get_content_type() == "application/xml" and b'"DAV:"' in data[:200]:
+            assert_valid(data)
         return Answer(
             response.status,
             {name.lower(): value for name, value in response.getheaders()},

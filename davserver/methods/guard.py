@@ -3,26 +3,49 @@
 The law of this module: no method decides on locks or preconditions by itself. A method that changes
 something asks twice: `look` before it does any work (a doomed upload is refused with its body unread),
 and `Passage.check` inside `enter`, where the paths are reserved and the answer is the truth until the
-change is made. A method that only reads asks `fresh`.
+change is made. A method that only reads asks `fresh`, and `require_readable`.
+
+Each time the store is asked once: one statement tells what is locked around all paths that matter.
 
 Order of the questions: If, then locks, then the preconditions of HTTP. A token that is no lock's any more is
 412 before it can be 423 (RFC 4918 §10.4.1); and RFC 9110 §13.2.1 has a server ignore If-Match and its kin where
 the answer without them would be neither 2xx nor 412.
+
+One ended lock may count once more (`locks.is_forgivable`): a PUT that submits its token, on the file that it was
+rooted at, which is as it was and which nobody has locked. It counts for the If header and, since nothing is in
+the way, that is all it has to do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 
 from davserver.protocol import conditions
 from davserver.protocol.conditions import UNMAPPED, ResourceState
-from davserver.protocol.errors import Conflict, Forbidden, NotFound, NotPermitted, Unavailable
-from davserver.protocol.locks import Claim
+from davserver.protocol.errors import (
+    Conflict,
+    Forbidden,
+    Locked,
+    NotFound,
+    NotPermitted,
+    PreconditionFailed,
+    Unavailable,
+)
+from davserver.protocol.holder import Viewer
+from davserver.protocol.locks import (
+    ABSENT,
+    Claim,
+    Lock,
+    LockRequest,
+    conflicts,
+    covers,
+    is_forgivable,
+    is_unchanged,
+)
 from davserver.protocol.messages import Action, Request
 from davserver.protocol.paths import DavPath
-from davserver.storage.lock_manager import LockHold
+from davserver.storage.lock_hold import LockHold, View
 from davserver.storage.node import Node
 from davserver.storage.recovery import recover
 from davserver.storage.share import Share, Shares
@@ -37,6 +60,7 @@ class Guard:
         self.share = shares.of(request.path)
         self.preconditions = conditions.parse_preconditions(request.headers, request.prefix)
         self.tokens = conditions.submitted_tokens(request.headers, self.preconditions, request.method)
+        self.viewer = Viewer(request.principal, self.share.reveal_holder, request.client.agent)
 
     def existing(self) -> Node:
         """The resource at the request's path. NotFound when there is none, or a file was asked for as a folder."""
@@ -45,29 +69,56 @@ class Guard:
             raise NotFound("There is nothing at this path.")
         return node
 
-    def fresh(self, node: Node | None = None) -> bool:
+    def require_readable(self, path: DavPath, *, below: bool = False) -> None:
+        """Raises Locked where a maintenance blocks reading `path`, or, with `below`, something inside it.
+
+        423 and not 503: Finder makes "no such file" of 503 and "busy" of 423, Explorer says that it is locked, and
+        both come back. Where the state is away reading goes on.
+        """
+        try:
+            self.share.locks.require_readable(path, self.request.principal, below=below)
+        except Unavailable:
+            return
+
+    def fresh(self, node: Node | None = None, view: View | None = None) -> bool:
         """For GET and HEAD: False when the answer is 304. Raises PreconditionFailed.
 
-        `node`: the version that is to be answered with, where it is at hand.
+        `node`: the version that is to be answered with; `view`: what is locked around it. Where they are at hand.
         """
-        known = node
+        return conditions.check(self.preconditions, self.request.method, self.request.path, self._state_of(view, node))
 
-        def state_of(path: DavPath) -> ResourceState:
-            return self._state_of(path, known if path == self.request.path else None)
-
-        return conditions.check(self.preconditions, self.request.method, self.request.path, state_of)
+    def submit_own(self, path: DavPath) -> None:
+        """Count the tokens of the principal's own locks on `path` as submitted: for Office, which sets the Win32
+        attributes of what it has locked without naming its lock. Where nobody logs in, everybody is one principal:
+        there the address must be the holder's as well."""
+        principal, address = self.request.principal, self.request.client.address
+        self.tokens |= {
+            lock.token
+            for lock in self.share.locks.covering(path)
+            if lock.principal == principal and (not principal.is_anonymous or lock.client_address == address)
+        }
 
     def look(self, claim: Claim) -> None:
         """The early look, nothing reserved. Raises Locked, PreconditionFailed."""
-        locks, request = self.share.locks, self.request
-        self.decide(claim, partial(locks.check, principal=request.principal, tokens=self.tokens, now=request.now))
+        locks, principal = self.share.locks, self.request.principal
+        view = locks.view(claim)
+        self.decide(view, lambda: locks.require_passed(claim, view, principal, self.tokens))
 
-    def decide(self, claim: Claim, check_locks: Callable[[Claim], None]) -> None:
-        """The three questions in their order."""
+    def decide(self, view: View, check_locks: Callable[[], None]) -> Lock | None:
+        """The three questions in their order. The ended lock that counts once more, if it was needed."""
         request = self.request
-        conditions.check_if(self.preconditions, request.method, request.path, self._state_of)
-        check_locks(claim)
-        conditions.check_http(self.preconditions, request.method, request.path, self._state_of)
+        forgiven = self._forgiven(view)
+        state_of = self._state_of(view, forgiven=forgiven)
+        try:
+            self._require_transaction(view)
+            conditions.check_if(self.preconditions, request.method, request.path, state_of)
+            check_locks()
+            conditions.check_http(self.preconditions, request.method, request.path, state_of)
+        except (Locked, PreconditionFailed) as refused:
+            ended = (lock for lock in view.ended if lock.token in self.tokens and lock.principal == request.principal)
+            refused.lost = next(ended, None) if forgiven is None else None
+            raise
+        return forgiven
 
     @contextmanager
     def enter(self, *reserve: DavPath, respelt: bool = False) -> Iterator[Passage]:
@@ -79,9 +130,7 @@ class Guard:
         shares = self.shares
         spelt = dict.fromkeys((*reserve, *(shares.of(path).tree.reserved_as(path) for path in reserve)))
         while True:
-            with self.share.locks.hold(
-                spelt, principal=self.request.principal, tokens=self.tokens, now=self.request.now
-            ) as hold:
+            with self.share.locks.hold(spelt, principal=self.request.principal, tokens=self.tokens) as hold:
                 unsettled = shares.journal.about(reserve)
                 if not unsettled:
                     self._require_spelling(reserve[:1] if respelt else reserve)
@@ -95,21 +144,53 @@ class Guard:
             if self.shares.locate(path, link=True) != path:
                 raise Unavailable("Somebody has just changed the spelling of this name; try again.", retry_after=1)
 
-    def _state_of(self, path: DavPath, node: Node | None = None) -> ResourceState:
-        try:
-            path = self.shares.locate(path)
-            share = self.shares.of(path)
-        except NotFound:
-            return UNMAPPED
-        tokens = frozenset[str]()
-        if self.preconditions.if_ is not None or self.preconditions.lock_token is not None:
-            # RFC 4918 §10.4.4: a state token matches whoever holds the lock; whether it may be used is another
-            # question.
-            tokens = frozenset(lock.token for lock in share.locks.covering(path, self.request.now))
-        node = share.tree.stat(path) if node is None else node
-        if node is None:
-            return ResourceState(False, None, tokens, None)
-        return ResourceState(True, None if node.is_collection else node.etag, tokens, node.last_modified)
+    def _forgiven(self, view: View) -> Lock | None:
+        if self.request.method != "PUT" or not self.tokens:
+            return None
+        path, grace = self.request.path, self.share.locks.policy.grace
+        for lock in view.ended:
+            if lock.root == path and lock.token in self.tokens and lock.principal == self.request.principal:
+                again = LockRequest(lock.root, lock.depth, lock.scope, lock.principal, None, None)
+                if is_forgivable(lock, view.now, grace) and not conflicts(again, view.active):
+                    version, changed = self.share.tree.version(path) or (ABSENT, 0.0)
+                    return lock if is_unchanged(lock, view.now, version, changed) else None
+        return None
+
+    def _require_transaction(self, view: View) -> None:
+        """A program whose transaction has ended must not go on as if it had not, locks or no locks."""
+        name, principal = self.preconditions.transaction, self.request.principal
+        if name is None:
+            return
+        known = [lock for lock in view.active if lock.transaction_id == name]
+        if not any(lock.principal == principal for lock in known or self.share.locks.of_transaction(name)):
+            raise PreconditionFailed("The transaction that Transaction-Id names has ended, or is somebody else's.")
+
+    def _state_of(
+        self, view: View | None = None, node: Node | None = None, forgiven: Lock | None = None
+    ) -> Callable[[DavPath], ResourceState]:
+        asks_for_locks = self.preconditions.if_ is not None or self.preconditions.lock_token is not None
+
+        def state_of(path: DavPath) -> ResourceState:
+            found = node if path == self.request.path else None
+            try:
+                path = self.shares.locate(path)
+                share = self.shares.of(path)
+            except NotFound:
+                return UNMAPPED
+            tokens = frozenset[str]()
+            if asks_for_locks:
+                # RFC 4918 §10.4.4: a state token matches whoever holds the lock; whether it may be used is another
+                # question.
+                locks = view.covering(path) if view is not None and view.knows(path) else share.locks.covering(path)
+                tokens = frozenset(lock.token for lock in locks)
+                if forgiven is not None and covers(forgiven, path):
+                    tokens |= {forgiven.token}
+            found = share.tree.stat(path) if found is None else found
+            if found is None:
+                return ResourceState(False, None, tokens, None)
+            return ResourceState(True, None if found.is_collection else found.etag, tokens, found.last_modified)
+
+        return state_of
 
 
 class Passage:
@@ -121,7 +202,9 @@ class Passage:
 
     def check(self, claim: Claim) -> None:
         """Decide against now. Raises Locked, PreconditionFailed; returning is the proof `hold` carries."""
-        self._guard.decide(claim, self.hold.check)
+        view = self._guard.share.locks.view(claim)
+        forgiven = self._guard.decide(view, lambda: self.hold.check(claim, view))
+        self.hold.settle(claim, view, forgiven)
 
 
 def writing(path: DavPath, node: Node | None) -> Claim:

@@ -13,11 +13,14 @@ from itertools import islice
 from davserver.methods.live import Entry
 from davserver.methods.plan import Wanted, plan_for
 from davserver.protocol import xml_out
+from davserver.protocol.errors import Unavailable
+from davserver.protocol.holder import Viewer
 from davserver.protocol.locks import Depth, Lock
 from davserver.protocol.messages import Action, Request
 from davserver.protocol.paths import DavPath, quote_name
-from davserver.protocol.properties import AllProp, PropName
+from davserver.protocol.properties import AllProp
 from davserver.storage.node import Node
+from davserver.storage.property_store import Dead
 from davserver.storage.share import Share, Shares
 from davserver.storage.tree import Space
 
@@ -41,9 +44,9 @@ class Listing:
     def itself(self, path: DavPath, href: str, node: Node) -> bytes:
         """The response for one resource."""
         share = self._shares.of(path)
-        locks = share.locks.covering(path, self._request.now)
+        locks, dead = _stored(share, path)
         setting = self._setting(share, path, len(path.segments))
-        return self._plan.response(Entry(href, path.name, node, locks, share.properties.of(path), setting))
+        return self._plan.response(Entry(href, path.name, node, locks, dead, setting))
 
     def members(self, collection: DavPath, base: str) -> Iterator[tuple[str, Node, bytes]]:
         """(name, node, response) of each member, in the order of the folder. `base`: the collection's href.
@@ -51,9 +54,7 @@ class Listing:
         Opened at once, so that what is refused is refused before an answer begins; read as asked.
         """
         share = self._shares.of(collection)
-        covering, rooted = share.locks.of_members(collection, self._request.now)
-        inherited = [lock for lock in covering if lock.depth is Depth.INFINITY]
-        dead = share.properties.of_members(collection)
+        stored = _StoredOfMembers(share, collection)
         mounted = {mount.at.name: mount for mount in self._shares.mounted_in(collection)}
         setting = self._setting(share, collection, len(collection.segments) + 1)
         response = self._plan.response
@@ -61,16 +62,17 @@ class Listing:
 
         def answers() -> Iterator[tuple[str, Node, bytes]]:
             while block := list(islice(members, BLOCK)):
-                of_block = dead.of([name for name, _ in block])
+                stored.read([name for name, _ in block])
                 for name, node in block:
                     if name in mounted:
                         continue
                     href = base + quote_name(name) + ("/" if node.is_collection else "")
                     if node.is_link:
-                        entry = self._linked(share, collection.child(name), href, node, setting)
+                        # Locks and properties are those of what the link leads to.
+                        true = share.tree.locate(collection.child(name))
+                        entry = Entry(href, name, node, *_stored(share, true), setting)
                     else:
-                        locks = inherited + rooted[name] if name in rooted else inherited
-                        entry = Entry(href, name, node, locks, of_block.get(name, _NONE), setting)
+                        entry = Entry(href, name, node, stored.locks(name), stored.dead(name), setting)
                     yield name, node, response(entry)
             for name, mount in mounted.items():
                 node_there = mount.tree.stat(mount.at)
@@ -78,12 +80,6 @@ class Listing:
                     yield name, node_there, self.itself(mount.at, base + quote_name(name) + "/", node_there)
 
         return answers()
-
-    def _linked(self, share: Share, path: DavPath, href: str, node: Node, setting: _Setting) -> Entry:
-        """Locks and properties are those of what the link leads to."""
-        true = share.tree.locate(path)
-        locks = share.locks.covering(true, self._request.now)
-        return Entry(href, path.name, node, locks, share.properties.of(true), setting)
 
     def _setting(self, share: Share, path: DavPath, level: int) -> _Setting:
         return _Setting(self._request, share, path, level, compact=self._compact)
@@ -100,14 +96,15 @@ class _Setting:
     def lockdiscovery(self, entry: Entry) -> str:
         if not entry.locks:
             return self._no_locks
-        request = self._request
+        request, share = self._request, self._share
 
         def root(lock: Lock) -> str:
             # LibreOffice takes the last href of a response for the resource's: the same spelling where it is the
             # root. What covers a resource is rooted at it or above it.
             return entry.href if len(lock.root.segments) == self._level else lock.href(request.prefix)
 
-        return xml_out.lockdiscovery(entry.locks, request.principal, request.now, root, request.client.agent).decode()
+        viewer = Viewer(request.principal, share.reveal_holder, request.client.agent)
+        return xml_out.lockdiscovery(entry.locks, viewer, share.locks.now(), root).decode()
 
     @cached_property
     def space(self) -> Space:
@@ -115,4 +112,40 @@ class _Setting:
         return self._share.space(self._path)
 
 
-_NONE: Mapping[PropName, bytes] = {}
+class _StoredOfMembers:
+    """What the state knows of the members of one collection: locks in one query, dead properties in another."""
+
+    def __init__(self, share: Share, collection: DavPath) -> None:
+        self._known = True
+        self._block: Mapping[str, Dead] = {}
+        try:
+            covering, self._rooted = share.locks.of_members(collection)
+            self._dead = share.properties.of_members(collection)
+        except Unavailable:
+            self._known = False
+        else:
+            self._inherited = [lock for lock in covering if lock.depth is Depth.INFINITY]
+
+    def read(self, names: list[str]) -> None:
+        """The dead properties of these members are asked for next."""
+        if self._known:
+            self._block = self._dead.of(names)
+
+    def locks(self, name: str) -> list[Lock] | None:
+        if not self._known:
+            return None
+        return self._inherited + self._rooted[name] if name in self._rooted else self._inherited
+
+    def dead(self, name: str) -> Dead | None:
+        return self._block.get(name, _NONE) if self._known else None
+
+
+def _stored(share: Share, path: DavPath) -> tuple[list[Lock] | None, Dead | None]:
+    """Locks and dead properties of one resource. None where the state is away: reading goes on without them."""
+    try:
+        return share.locks.covering(path), share.properties.of(path)
+    except Unavailable:
+        return None, None
+
+
+_NONE: Dead = {}

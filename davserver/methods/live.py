@@ -32,13 +32,14 @@ class Setting(Protocol):
 
 
 class Entry(NamedTuple):
-    """One resource in an answer. `locks` are those that cover it, `dead` its dead properties as XML."""
+    """One resource in an answer. `locks` are those that cover it, `dead` its dead properties as XML; both are None
+    where the state is away, so that nobody can tell now."""
 
     href: str
     name: str
     node: Node
-    locks: list[Lock]
-    dead: Mapping[PropName, bytes]
+    locks: list[Lock] | None
+    dead: Mapping[PropName, bytes] | None
     setting: Setting
 
 
@@ -87,6 +88,7 @@ _LOCKABLE = _ENTRY % "exclusive" + _ENTRY % "shared"
 
 DISPLAYNAME = PropName(DAV, "displayname")
 SUPPORTEDLOCK = PropName(DAV, "supportedlock")
+LOCKDISCOVERY = PropName(DAV, "lockdiscovery")
 
 FORMS: Mapping[PropName, Form] = {
     RESOURCETYPE: Form("<D:resourcetype/>", "<D:resourcetype><D:collection/></D:resourcetype>"),
@@ -102,5 +104,5 @@ FORMS: Mapping[PropName, Form] = {
     PropName(DAV, "quota-used-bytes"): _collection_only("quota-used-bytes", lambda e: e.setting.space.used),
     # Where locking would be refused LibreOffice must not be told that it could: it shows an error box.
     SUPPORTEDLOCK: _both("supportedlock", lambda entry: _LOCKABLE if entry.setting.lockable else ""),
-    PropName(DAV, "lockdiscovery"): Form("%s", "%s", lambda entry: entry.setting.lockdiscovery(entry)),
+    LOCKDISCOVERY: Form("%s", "%s", lambda entry: entry.setting.lockdiscovery(entry)),
 }

@@ -8,12 +8,15 @@ from davserver.methods.guard import Guard, Passage, require_parent, writing
 from davserver.protocol import xml, xml_out
 from davserver.protocol.errors import BadRequest, Conflict, LockConflict, Locked, PreconditionFailed
 from davserver.protocol.headers import accepts, parse_depth, parse_lock_token, parse_timeout
+from davserver.protocol.locked import MAX_NAMED, locked_element
 from davserver.protocol.locks import Claim, Depth, Lock, LockRequest, covers
 from davserver.protocol.messages import Request, Response
 from davserver.protocol.paths import DavPath
 from davserver.storage import changes
+from davserver.storage.lock_keeper import LockKeeper
 from davserver.storage.node import AlreadyThere, Node
 from davserver.storage.share import Shares
+from davserver.storage.staged import StagedFile
 
 XML = ("Content-Type", "application/xml; charset=utf-8")
 
@@ -30,17 +33,19 @@ def lock(request: Request, shares: Shares) -> Response:
         return _refresh(guard, wishes)
     guard.fresh()
     _target(guard)
+    info = xml.parse_lockinfo(data, guard.share.locks.policy.owner_limit)
     with guard.enter(request.path) as passage:
         while True:
             node = _target(guard)
             _check(passage, request.path, node)
+            wanted = _wanted(guard, node, depth, info, wishes)
             try:
-                granted = _acquire(passage, guard, node, depth, xml.parse_lockinfo(data), wishes)
+                granted = _acquire(passage, guard, wanted) if node is not None else _make(passage, guard, wanted)
             except AlreadyThere:
                 continue  # somebody who does not pass the guard made the file first: lock that one
             except LockConflict as conflict:
                 if _is_below(request.path, conflict) and _prefers_xml(request):
-                    return _conflict_below(request, conflict)
+                    return _conflict_below(guard, conflict)
                 raise
             token = ("Lock-Token", f"<{granted.token}>")
             return _answer(guard, granted, 201 if node is None else 200, token)
@@ -50,8 +55,11 @@ def unlock(request: Request, shares: Shares) -> Response:
     """RFC 4918 §9.11. The URL may be any that the lock covers."""
     token = parse_lock_token(request.headers.get("Lock-Token"))
     guard = Guard(request, shares)
+    share = guard.share
     guard.fresh()
-    guard.share.locks.release(request.path, token, request.principal, request.now)
+    released = share.locks.release(request.path, token, request.principal)
+    if released.made is not None:
+        LockKeeper(shares).tidy(released)
     return Response(204)
 
 
@@ -76,36 +84,43 @@ def _check(passage: Passage, path: DavPath, node: Node | None) -> None:
         raise
 
 
-def _acquire(
-    passage: Passage,
-    guard: Guard,
-    node: Node | None,
-    depth: Depth,
-    info: xml.LockInfo,
-    wishes: Sequence[int | None],
-) -> Lock:
-    """Store the lock and, on an unmapped URL, make the file: both or neither. Raises LockConflict, AlreadyThere."""
-    request, share, hold = guard.request, guard.share, passage.hold
-    wanted = LockRequest(
-        root=DavPath(request.path.segments, node is not None and node.is_collection),
+def _wanted(
+    guard: Guard, node: Node | None, depth: Depth, info: xml.LockInfo, wishes: Sequence[int | None]
+) -> LockRequest:
+    request, is_collection = guard.request, node is not None and node.is_collection
+    return LockRequest(
+        root=DavPath(request.path.segments, is_collection),
         # A file has no members; Explorer sends no Depth at all when it locks one.
-        depth=depth if node is not None and node.is_collection else Depth.ZERO,
+        depth=depth if is_collection else Depth.ZERO,
         scope=info.scope,
         principal=request.principal,
         owner=info.owner,
-        timeout=share.locks.policy.grant(wishes),
+        timeout=guard.share.locks.policy.grant(wishes),
         client_address=request.client.address,
         client_agent=request.client.agent,
     )
-    if node is not None:
-        return share.locks.acquire(hold, wanted, request.now)
+
+
+def _acquire(passage: Passage, guard: Guard, wanted: LockRequest) -> Lock:
+    return guard.share.locks.acquire(passage.hold, wanted)
+
+
+def _make(passage: Passage, guard: Guard, wanted: LockRequest) -> Lock:
+    """On an unmapped URL: the lock, and an empty file (RFC 4918 §7.3). Raises LockConflict, AlreadyThere.
+
+    The lock is stored first. It knows the file, which is there already but has no name yet: so a server that is
+    killed in between leaves no file that belongs to no lock.
+    """
+    share, hold, path = guard.share, passage.hold, wanted.root
     granted: list[Lock] = []
+    with share.tree.spot(path) as spot, StagedFile(share.tree, spot) as staged:
+        made = staged.seal().tag if share.locks.policy.remove_empty_files else None
 
-    def rows() -> str:
-        granted.append(share.locks.acquire(hold, wanted, request.now))
-        return granted[0].token
+        def rows() -> str:
+            granted.append(share.locks.acquire(hold, wanted, made=made))
+            return granted[0].token
 
-    changes.create(guard.shares, hold, request.path, lambda spot: share.tree.create_empty(hold, spot), rows)
+        changes.create(guard.shares, hold, path, lambda spot: staged.commit(hold, spot, replace=False), rows)
     return granted[0]
 
 
@@ -116,22 +131,22 @@ def _refresh(guard: Guard, wishes: Sequence[int | None]) -> Response:
         raise BadRequest("A LOCK without a body refreshes a lock: name its token, and only that, in an If header.")
     (token,) = header.tokens
     locks = guard.share.locks
-    held = [lock for lock in locks.covering(request.path, request.now) if lock.token == token]
+    view = locks.around(request.path)
+    held = [lock for lock in view.covering(request.path) if lock.token == token]
     if not held or held[0].principal != request.principal:
+        ended = (lock for lock in view.ended if lock.token == token and lock.principal == request.principal)
         # RFC 4918 §9.10.6, §16.
-        raise PreconditionFailed(
+        refused = PreconditionFailed(
             "There is no such lock of yours on this resource; lock it anew.",
             element="lock-token-matches-request-uri",
             paths=[request.path],
         )
-    guard.fresh()
-    timeout = locks.policy.grant(wishes) if wishes else _granted_time(held[0])
-    refreshed = locks.refresh(request.path, token, request.principal, timeout, request.now)
+        refused.lost = next(ended, None)
+        raise refused
+    guard.fresh(view=view)
+    timeout = locks.policy.grant(wishes) if wishes else round(held[0].granted or locks.policy.default)
+    refreshed = locks.refresh(request.path, token, request.principal, timeout)
     return _answer(guard, refreshed, 200)
-
-
-def _granted_time(lock: Lock) -> int:
-    return round((lock.expires or 0) - lock.refreshed)
 
 
 def _answer(guard: Guard, lock: Lock, status: int, *headers: tuple[str, str]) -> Response:
@@ -143,7 +158,7 @@ def _answer(guard: Guard, lock: Lock, status: int, *headers: tuple[str, str]) ->
         asked = request.shown if held.root == request.path else held.root
         return asked.href(request.prefix, collection=held.root.slash)
 
-    discovery = xml_out.lockdiscovery([lock], request.principal, request.now, root, request.client.agent)
+    discovery = xml_out.lockdiscovery([lock], guard.viewer, guard.share.locks.now(), root)
     body = xml_out.prop_response(discovery)
     return Response(status, (*headers, XML, ("Cache-Control", "no-store")), body)
 
@@ -157,11 +172,15 @@ def _prefers_xml(request: Request) -> bool:
     return accepts(request.headers.get("Accept"), offers) == offers[0]
 
 
-def _conflict_below(request: Request, conflict: LockConflict) -> Response:
-    """RFC 4918 §9.10.3: members stand in the way of a depth-infinity lock: 207 names each of them,
-    and the Request-URI as failed because of them (424)."""
-    hrefs = list(dict.fromkeys(lock.href(request.prefix) for lock in conflict.locks))
-    error = xml_out.error_element("no-conflicting-lock", hrefs)
-    responses = [xml_out.status_response(href, 423, error) for href in hrefs]
-    responses.append(xml_out.status_response(request.path.href(request.prefix, collection=True), 424))
+def _conflict_below(guard: Guard, conflict: LockConflict) -> Response:
+    """RFC 4918 §9.10.3: members stand in the way of a depth-infinity lock: 207 names each of them with what a 423
+    of its own would say, and the Request-URI as failed because of them (424)."""
+    request, now, prefix = guard.request, guard.share.locks.now(), guard.request.prefix
+    responses = [
+        xml_out.status_response(
+            member.locks[0].href(prefix), member.status, locked_element(member, guard.viewer, now, prefix)
+        )
+        for member in conflict.by_root()[:MAX_NAMED]
+    ]
+    responses.append(xml_out.status_response(request.path.href(prefix, collection=True), 424))
     return Response(207, (XML,), b"".join(xml_out.multistatus(responses)))

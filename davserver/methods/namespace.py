@@ -59,6 +59,7 @@ def copy(request: Request, shares: Shares) -> Response:
         # RFC 4918 §9.8.5.
         raise Forbidden("Source and destination are the same.", paths=[target.path])
     source, recursive = request.path, depth is Depth.INFINITY
+    guard.require_readable(source, below=recursive)
     node = target.look()
     guard.look(_copy_claim(target, node))
     staged = _stage_copy(guard.share, source, target, recursive=recursive, replaced=_size(node))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from davserver.methods.live import DISPLAYNAME, FORMS, SUPPORTEDLOCK, Entry, Form, Undefined
+from davserver.methods.live import DISPLAYNAME, FORMS, LOCKDISCOVERY, SUPPORTEDLOCK, Entry, Form, Undefined
 from davserver.protocol import xml_out
 from davserver.protocol.properties import DAV, LIVE, AllProp, NamedProps, PropName, PropNames
 
@@ -59,12 +59,14 @@ class Plan:
     def response(self, entry: Entry) -> bytes:
         """The DAV:response of one resource."""
         text, fills = self._collection if entry.node.is_collection else self._file
+        if entry.dead is None:
+            return self._one_by_one(entry, {})
         if entry.dead and not self._special.isdisjoint(entry.dead):
-            return self._one_by_one(entry)
+            return self._one_by_one(entry, entry.dead)
         try:
             return (text % (entry.href, *[fill(entry) for fill in fills])).encode()
         except Undefined:
-            return self._one_by_one(entry)
+            return self._one_by_one(entry, entry.dead)
 
     def _template(self, *, collection: bool) -> _Template:
         found: list[str] = []
@@ -82,28 +84,30 @@ class Plan:
                 fills.append(form.fill)
         if self._with_dead:
             found.append("%s")
-            fills.append(self._all_dead)
+            fills.append(lambda entry: self._all_dead(entry.dead or {}))
         return _Template(self._frame("%s", "".join(found), missing), tuple(fills))
 
-    def _one_by_one(self, entry: Entry) -> bytes:
+    def _one_by_one(self, entry: Entry, dead: Mapping[PropName, bytes]) -> bytes:
         found: list[str] = []
         missing: list[PropName] = []
+        unknown: list[PropName] = []
         for name in (*self._every, *self._named):
-            text = self._text(name, entry)
+            is_unknown = entry.dead is None and (name == LOCKDISCOVERY or name not in self._forms)
+            text = None if is_unknown else self._text(name, entry, dead)
             if text is not None:
                 found.append(text)
             elif name not in self._every:
-                missing.append(name)
+                (unknown if is_unknown else missing).append(name)
         if self._with_dead:
             told = {*self._every, *self._named}
-            found.append(self._all_dead(entry, {name: xml for name, xml in entry.dead.items() if name not in told}))
+            found.append(self._all_dead({name: xml for name, xml in dead.items() if name not in told}))
         text = "".join(found)
         values = (entry.href, text) if text else (entry.href,)
-        return (self._frame("%s", "%s" if text else "", missing) % values).encode()
+        return (self._frame("%s", "%s" if text else "", missing, unknown) % values).encode()
 
-    def _text(self, name: PropName, entry: Entry) -> str | None:
-        if name in entry.dead:
-            return self._dead(name, entry.dead[name])
+    def _text(self, name: PropName, entry: Entry, dead: Mapping[PropName, bytes]) -> str | None:
+        if name in dead:
+            return self._dead(name, dead[name])
         form = self._forms.get(name)
         text = None if form is None else form.collection if entry.node.is_collection else form.file
         if form is None or text is None or form.fill is None:
@@ -113,16 +117,18 @@ class Plan:
         except Undefined:
             return None
 
-    def _all_dead(self, entry: Entry, dead: Mapping[PropName, bytes] | None = None) -> str:
-        return "".join([self._dead(name, xml) for name, xml in (entry.dead if dead is None else dead).items()])
+    def _all_dead(self, dead: Mapping[PropName, bytes]) -> str:
+        return "".join([self._dead(name, xml) for name, xml in dead.items()])
 
     def _dead(self, name: PropName, xml: bytes) -> str:
         return xml_out.empty_element(name).decode() if self._names_only else xml.decode()
 
-    def _frame(self, href: str, found: str, missing: Sequence[PropName]) -> str:
-        """A response; "%" stands for itself where it is not a place to be filled."""
+    def _frame(self, href: str, found: str, missing: Sequence[PropName], unknown: Sequence[PropName] = ()) -> str:
+        """A response; "%" stands for itself where it is not a place to be filled. `unknown`: what nobody can tell
+        while the state is away."""
         told = () if self._minimal else missing
-        response = xml_out.propstat_response("\0", b"\1" if found else b"", told).decode()
+        away = [(503, None, unknown)] if unknown else ()
+        response = xml_out.propstat_response("\0", b"\1" if found else b"", told, away).decode()
         return response.replace("%", "%%").replace("\0", href).replace("\1", found)
 
 

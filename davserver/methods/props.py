@@ -30,6 +30,7 @@ def propfind(request: Request, shares: Shares) -> Response:
     depth = parse_depth(request.headers.get("Depth"), Depth.INFINITY)
     guard = Guard(request, shares)
     share = guard.share
+    guard.require_readable(request.path, below=depth is Depth.INFINITY)
     preferences = parse_preferences(request.headers.get("Prefer"), request.headers.get("Brief"))
     wanted = xml.parse_propfind(xml.read_body(request.body, share.limits.xml))
     node = guard.existing()
@@ -84,8 +85,10 @@ def proppatch(request: Request, shares: Shares) -> Response:
     path, share = request.path, guard.share
     guard.existing()
     claim = Claim(writes=(path,))
-    guard.look(claim)
     update = xml.parse_propertyupdate(xml.read_body(request.body, share.limits.xml))
+    if properties.are_windows_attributes(update):
+        guard.submit_own(path)
+    guard.look(claim)
     plan = properties.plan(update, limit=share.limits.property)
     with guard.enter(path) as passage:
         node = guard.existing()

@@ -1,4 +1,4 @@
-"""OPTIONS, GET and HEAD: nothing here changes anything, and no lock stands in their way."""
+"""OPTIONS, GET and HEAD: nothing here changes anything; of locks only a maintenance may stand in their way."""
 
 from __future__ import annotations
 
@@ -49,6 +49,7 @@ def options(request: Request, shares: Shares) -> Response:
 def get(request: Request, shares: Shares) -> Response:
     """RFC 9110 §9.3.1, and HEAD (§9.3.2): the same answer, whose body the server leaves out."""
     guard = Guard(request, shares)
+    guard.require_readable(request.path)
     # Opened before anything is decided: what is answered is the version that the preconditions were asked of.
     file = guard.share.tree.open(request.path)
     node = file.node

@@ -188,12 +188,14 @@ class Preconditions:
     if_unmodified_since: int | None = None
     #: The Lock-Token field; a condition on PUT alone, see `check`.
     lock_token: str | None = None
+    #: The Transaction-Id field: the transaction must not have ended.
+    transaction: str | None = None
 
 
 #: Nothing is asked: what most requests ask.
 UNCONDITIONAL = Preconditions()
 _FIELDS = frozenset(
-    {"if", "if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "lock-token"}
+    {"if", "if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "lock-token", "transaction-id"}
 )  # fmt: skip
 
 
@@ -215,6 +217,7 @@ def parse_preconditions(headers: Headers, prefix: str) -> Preconditions:
         date("If-Modified-Since"),
         date("If-Unmodified-Since"),
         _lock_token(headers),
+        headers["Transaction-Id"].strip(" \t") if "Transaction-Id" in headers else None,
     )
 
 
@@ -231,9 +234,12 @@ _NO_TOKENS: frozenset[str] = frozenset()
 def submitted_tokens(headers: Headers, preconditions: Preconditions, method: str) -> frozenset[str]:
     """The lock tokens a request brings. Office 2016 and later put theirs into Lock-Token on PUT, without an If.
 
-    Raises BadRequest for a PUT whose Lock-Token is malformed.
+    A program names its transaction, which passes like a token. Raises BadRequest for a PUT whose Lock-Token is
+    malformed.
     """
     tokens = _NO_TOKENS if preconditions.if_ is None else preconditions.if_.tokens
+    if preconditions.transaction is not None:
+        tokens |= {preconditions.transaction}
     if method == "PUT" and "Lock-Token" in headers:
         tokens |= {parse_lock_token(headers["Lock-Token"])}
     return tokens

@@ -34,6 +34,8 @@ class Refused(Exception):
         self.paths = tuple(paths)
         if element is not None:
             self.element = element
+        #: The ended lock whose token the request brought: its holder is told what became of it.
+        self.lost: Lock | None = None
 
     @property
     def headers(self) -> tuple[tuple[str, str], ...]:
@@ -167,6 +169,13 @@ class Locked(Refused):
         super().__init__("The resource is locked.", paths=[lock.root for lock in locks])
         self.path = path
         self.locks = tuple(locks)
+
+    def by_root(self) -> list[Locked]:
+        """The same refusal for each locked resource by itself."""
+        roots: dict[DavPath, list[Lock]] = {}
+        for lock in self.locks:
+            roots.setdefault(lock.root, []).append(lock)
+        return [type(self)(root, locks) for root, locks in roots.items()]
 
 
 class LockConflict(Locked):

@@ -15,13 +15,15 @@ from html import escape
 
 from davserver.protocol.errors import Locked
 from davserver.protocol.headers import utc
-from davserver.protocol.holder import SOMEBODY, holder_name
-from davserver.protocol.locks import Kind, Lock, Principal
+from davserver.protocol.holder import SOMEBODY, Viewer, holder_name
+from davserver.protocol.locks import Kind, Lock
+from davserver.protocol.lost import lost_fields, lost_sentence
+from davserver.protocol.moments import iso, time_of_day
 from davserver.protocol.paths import DavPath
-from davserver.protocol.xml_out import error_body, lockinfo
+from davserver.protocol.xml_out import description, error_body, error_element, lockinfo
 
 #: Locks that one answer names. RFC 4918 §16 asks for one at least; a tree may hold 100,000.
-MAX_NAMED = 100
+MAX_NAMED = 1000
 
 
 def retry_after(locks: Iterable[Lock], now: float) -> int | None:
@@ -34,18 +36,29 @@ def retry_after(locks: Iterable[Lock], now: float) -> int | None:
     return max(1, math.ceil(max(known) - now)) if known and len(known) == len(ends) else None
 
 
-def locked_xml(locked: Locked, viewer: Principal | None, now: float, prefix: str) -> bytes:
+def locked_xml(locked: Locked, viewer: Viewer, now: float, prefix: str) -> bytes:
     """One href and one lockinfo for each root; of shared locks on one root the last to go."""
+    return error_body(locked.element or "", *_named(locked, viewer, now, prefix))
+
+
+def locked_element(locked: Locked, viewer: Viewer, now: float, prefix: str) -> bytes:
+    """The same as it stands in a 207."""
+    return error_element(locked.element or "", *_named(locked, viewer, now, prefix))
+
+
+def _named(locked: Locked, viewer: Viewer, now: float, prefix: str) -> tuple[Iterable[str], bytes]:
     last: dict[str, Lock] = {}
     for lock in locked.locks:
         url = lock.href(prefix)
         last[url] = max(last.get(url, lock), lock, key=_end)
     named = dict(list(last.items())[:MAX_NAMED])
     details = b"".join(lockinfo(lock, viewer, now, url) for url, lock in named.items())
-    return error_body(locked.element or "", named, b"<D:detail>%b</D:detail>" % details)
+    if locked.lost is not None:
+        details += description(lost_sentence(locked.lost, viewer, now))
+    return named, b"<D:detail>%b</D:detail>" % details
 
 
-def locked_json(locked: Locked, viewer: Principal | None, now: float, prefix: str) -> bytes:
+def locked_json(locked: Locked, viewer: Viewer, now: float, prefix: str) -> bytes:
     """One of three situations, each with its own order of fields. What does not apply is absent, never null."""
     lock = _speaker(locked.locks)
     told = _told(lock, viewer)
@@ -61,18 +74,21 @@ def locked_json(locked: Locked, viewer: Principal | None, now: float, prefix: st
         case _:
             fields = always | {"path": locked.path.href(prefix)} | _only(told, "locked_by", "locked_until") | retry
             fields |= _only(told, "lock_reason")
-    fields["locks"] = [_item(each, viewer, prefix) for each in locked.locks[:MAX_NAMED]]
+    fields["locks"] = [lock_fields(each, viewer, prefix) for each in locked.locks[:MAX_NAMED]]
+    if locked.lost is not None:
+        fields["lost_lock"] = present(lost_fields(locked.lost, viewer, now, prefix))
     return to_json(fields)
 
 
 def to_json(fields: Mapping[str, object]) -> bytes:
     """A JSON object, in the order of `fields`, without those that are None."""
-    return json.dumps(_present(fields), ensure_ascii=False).encode("utf-8", "replace")
+    return json.dumps(present(fields), ensure_ascii=False).encode("utf-8", "replace")
 
 
-def _item(lock: Lock, viewer: Principal | None, prefix: str) -> dict[str, object]:
+def lock_fields(lock: Lock, viewer: Viewer, prefix: str) -> dict[str, object]:
+    """One lock, for programs. What does not apply is absent."""
     told = _told(lock, viewer)
-    return _present(
+    return present(
         {
             "id": lock.id or None,
             "path": lock.href(prefix),
@@ -80,7 +96,7 @@ def _item(lock: Lock, viewer: Principal | None, prefix: str) -> dict[str, object
             "depth": lock.depth.value,
             "kind": lock.kind.value,
             "locked_by": told["locked_by"],
-            "locked_since": _moment(lock.created),
+            "locked_since": iso(lock.created),
             "locked_until": told["locked_until"],
             "lock_reason": told["lock_reason"],
             "transaction_id": told["transaction_id"],
@@ -88,10 +104,24 @@ def _item(lock: Lock, viewer: Principal | None, prefix: str) -> dict[str, object
     )
 
 
-def _told(lock: Lock, viewer: Principal | None) -> dict[str, object]:
+def lock_details(lock: Lock, viewer: Viewer, now: float, prefix: str) -> dict[str, object]:
+    """`lock_fields`, and what helps to judge whether anybody still works behind the lock."""
+    client = present({"address": lock.client_address or None, "agent": lock.client_agent or None})
+    return lock_fields(lock, viewer, prefix) | present(
+        {
+            "refreshed_at": iso(lock.refreshed),
+            "probably_stale": lock.is_stale(now),
+            "blocks_reads": lock.blocks_reads or None,
+            "fencing_number": lock.fence,
+            "client": client or None,
+        }
+    )
+
+
+def _told(lock: Lock, viewer: Viewer) -> dict[str, object]:
     return {
         "locked_by": holder_name(lock, viewer),
-        "locked_until": None if lock.expires is None else _moment(lock.expires),
+        "locked_until": None if lock.expires is None else iso(lock.expires),
         "lock_reason": lock.reason,
         "transaction_id": lock.transaction_id,
     }
@@ -101,7 +131,8 @@ def _only(fields: Mapping[str, object], *names: str) -> dict[str, object]:
     return {name: fields[name] for name in names}
 
 
-def _present(fields: Mapping[str, object]) -> dict[str, object]:
+def present(fields: Mapping[str, object]) -> dict[str, object]:
+    """Without what is None."""
     return {name: value for name, value in fields.items() if value is not None}
 
 
@@ -113,7 +144,7 @@ def _end(lock: Lock) -> float:
     return math.inf if lock.expires is None else lock.expires
 
 
-def sentence(locked: Locked, viewer: Principal | None, now: float) -> str:
+def sentence(locked: Locked, viewer: Viewer, now: float) -> str:
     """What stands in the way, for people: "report.docx is being edited by Jane Smith until 15:30 UTC." """
     lock = _speaker(locked.locks)
     others = len(locked.locks) - 1
@@ -147,19 +178,11 @@ def _reason(lock: Lock) -> str:
 
 
 def _until(lock: Lock, now: float) -> str:
-    """ " until 15:30 UTC", with the day where it is not today; "" for a lock that does not expire."""
-    if lock.expires is None:
-        return ""
-    end = utc(lock.expires)
-    day = "" if end.date() == utc(now).date() else f"{end:%Y-%m-%d} "
-    return f" until {day}{end:%H:%M} UTC"
+    """ " until 15:30 UTC"; "" for a lock that does not expire."""
+    return "" if lock.expires is None else f" until {time_of_day(lock.expires, now)}"
 
 
-def _moment(seconds: float) -> str:
-    return utc(seconds).isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-def locked_html(locked: Locked, viewer: Principal | None, now: float, prefix: str) -> bytes:
+def locked_html(locked: Locked, viewer: Viewer, now: float, prefix: str) -> bytes:
     """A page for the person in front of a browser: who, since when, until when, why, and what to do."""
     named = locked.locks[:MAX_NAMED]
     rows = "".join(f"<dt>{escape(lock.root.key)}</dt><dd>{escape(_details(lock, viewer, now))}</dd>" for lock in named)
@@ -171,10 +194,11 @@ def locked_html(locked: Locked, viewer: Principal | None, now: float, prefix: st
             f'You can <a href="{url}">open it as it is now</a>, to read it. What you change cannot be saved here '
             "until the lock is gone: try again later, or ask for it to be released."
         )
-    return page("Locked", f"<p>{escape(sentence(locked, viewer, now))}</p><dl>{rows}</dl><p>{advice}</p>")
+    lost = "" if locked.lost is None else f"<p>{escape(lost_sentence(locked.lost, viewer, now))}</p>"
+    return page("Locked", f"{lost}<p>{escape(sentence(locked, viewer, now))}</p><dl>{rows}</dl><p>{advice}</p>")
 
 
-def _details(lock: Lock, viewer: Principal | None, now: float) -> str:
+def _details(lock: Lock, viewer: Viewer, now: float) -> str:
     holder, since = holder_name(lock, viewer) or SOMEBODY, utc(lock.created)
     because = f" Reason: {_reason(lock)}." if _reason(lock) else ""
     return f"Held by {holder} since {since:%Y-%m-%d %H:%M} UTC{_until(lock, now) or ', without an end'}.{because}"

@@ -99,6 +99,15 @@ class DavPath:
         """Every collection above this path, the root first, without the path itself."""
         return tuple(DavPath(self.segments[:count], True) for count in range(len(self.segments)))
 
+    @property
+    def lineage(self) -> tuple[str, ...]:
+        """The keys of every collection above this path, the root first, and its own."""
+        key, keys = "", ["/"]
+        for name in self.segments:
+            key += "/" + name
+            keys.append(key)
+        return tuple(keys)
+
     def child(self, name: str) -> DavPath:
         """A member of this collection; `name` must be a legal segment (it comes from a listing)."""
         return DavPath((*self.segments, name))

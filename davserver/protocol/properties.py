@@ -151,6 +151,18 @@ def plan(update: PropertyUpdate, *, limit: int = PROPERTY_LIMIT, refused: Sequen
     return Plan(tuple(outcomes.values()), tuple(filter(_is_kept, update)), known[-1] if known else None)
 
 
+def are_windows_attributes(update: PropertyUpdate) -> bool:
+    """Nothing but the times and attributes that Explorer and Office set after a save, at times without a token?"""
+    return bool(update) and all(
+        change.name.namespace == MICROSOFT and change.name.local in _WINDOWS_ATTRIBUTES for change in update
+    )
+
+
+_WINDOWS_ATTRIBUTES = frozenset(
+    {"Win32CreationTime", "Win32LastAccessTime", "Win32LastModifiedTime", "Win32FileAttributes"}
+)
+
+
 def _is_kept(change: SetProperty | RemoveProperty) -> bool:
     row = LIVE.get(change.name)
     return isinstance(change, RemoveProperty) or (change.name != _LASTMODIFIED if row is None else row.kept)

@@ -43,6 +43,7 @@ MAX_NAMESPACE = 1024
 #: Bytes that the names, or the properties, of one body may take once each stands by itself. A namespace that is
 #: written once and used by 100,000 names would otherwise fill the memory.
 MAX_GROWN = 4 * 1024 * 1024
+
 #: Bytes of a lock's owner element: it is a name, not a document.
 OWNER_LIMIT = 8 * 1024
 
@@ -240,7 +241,7 @@ class LockInfo:
     owner: bytes | None
 
 
-def parse_lockinfo(data: bytes) -> LockInfo:
+def parse_lockinfo(data: bytes, owner_limit: int = OWNER_LIMIT) -> LockInfo:
     """RFC 4918 §14.11."""
     root = _root(data, "lockinfo")
     scopes = [_dav_name(scope) for parent in _named(root, "lockscope") for scope in _children(parent)]
@@ -251,8 +252,8 @@ def parse_lockinfo(data: bytes) -> LockInfo:
     if "write" not in types:
         raise BadRequest("locktype must be write.")
     owner = next((serialize(owner, root.nsmap) for owner in _named(root, "owner")), None)
-    if owner is not None and len(owner) > OWNER_LIMIT:
-        raise ContentTooLarge(f"The owner of a lock may have at most {OWNER_LIMIT} bytes.")
+    if owner is not None and len(owner) > owner_limit:
+        raise ContentTooLarge(f"The owner of a lock may have at most {owner_limit} bytes.")
     return LockInfo(known[0], owner)
 
 

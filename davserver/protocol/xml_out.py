@@ -11,8 +11,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from davserver.protocol.holder import SOMEBODY, holder_name, is_plain
-from davserver.protocol.locks import Lock, Principal
+from davserver.protocol.holder import Viewer, holder_label, is_plain
+from davserver.protocol.locks import Kind, Lock
 from davserver.protocol.properties import DAV, PropName
 from davserver.protocol.reasons import reason
 
@@ -150,31 +150,34 @@ def multistatus(responses: Iterable[bytes]) -> Iterator[bytes]:
     yield b"".join(parts)
 
 
-def lockdiscovery(
-    locks: Iterable[Lock], viewer: Principal, now: float, root: Callable[[Lock], str], agent: str = ""
-) -> bytes:
+def lockdiscovery(locks: Iterable[Lock], viewer: Viewer, now: float, root: Callable[[Lock], str]) -> bytes:
     """RFC 4918 §15.8. A token is shown to the principal whose lock it is, and to nobody else (§6.4, §20.7).
 
-    `root`: a lock's root as an href; `agent`: the viewer's User-Agent.
+    `root`: a lock's root as an href.
     """
-    inner = b"".join(_activelock(lock, viewer, now, root(lock), agent) for lock in locks)
+    inner = b"".join(_activelock(lock, viewer, now, root(lock)) for lock in locks)
     return b"<D:lockdiscovery>%b</D:lockdiscovery>" % inner if inner else b"<D:lockdiscovery/>"
 
 
-def _activelock(lock: Lock, viewer: Principal, now: float, root: str, agent: str) -> bytes:
-    token = b"<D:locktoken>%b</D:locktoken>" % href(lock.token) if lock.principal == viewer else b""
-    owner = shown_owner(lock, viewer, agent)
+def _activelock(lock: Lock, viewer: Viewer, now: float, root: str) -> bytes:
+    token = b"<D:locktoken>%b</D:locktoken>" % href(lock.token) if lock.principal == viewer.principal else b""
+    owner = shown_owner(lock, viewer)
     return b"<D:activelock>%b%b%b%b%b</D:activelock>" % (lock_kind(lock), owner, timeout(lock, now), token, _root(root))
 
 
-def lockinfo(lock: Lock, viewer: Principal | None, now: float, root: str) -> bytes:
+def lockinfo(lock: Lock, viewer: Viewer, now: float, root: str) -> bytes:
     """What somebody who is stopped by a lock is told of it: never its token."""
     return b"<D:lockinfo>%b%b%b%b</D:lockinfo>" % (
         lock_kind(lock),
-        _owner(holder_name(lock, viewer)),
+        _owner(holder_label(lock, viewer)),
         timeout(lock, now),
         _root(root),
     )
+
+
+def description(text: str) -> bytes:
+    """RFC 4918 §14.25: a sentence for people."""
+    return f"<D:responsedescription>{printable(text)}</D:responsedescription>".encode()
 
 
 def lock_kind(lock: Lock) -> bytes:
@@ -191,18 +194,19 @@ def timeout(lock: Lock, now: float) -> bytes:
     return b"<D:timeout>%b</D:timeout>" % (b"Infinite" if seconds is None else b"Second-%d" % seconds)
 
 
-def shown_owner(lock: Lock, viewer: Principal, agent: str = "") -> bytes:
-    """The owner element for `viewer`: verbatim, or nothing, to the principal that gave it; a name to others.
+def shown_owner(lock: Lock, viewer: Viewer) -> bytes:
+    """The owner element: verbatim, or nothing, to the principal that gave it with its LOCK; a name to others.
 
     LibreOffice reads the text directly in the element and nothing else: it would show "Unknown User".
     """
-    if lock.principal == viewer and ("LibreOffice" not in agent or is_plain(lock.owner)):
+    is_own = lock.principal == viewer.principal and lock.kind is Kind.WRITE
+    if is_own and ("LibreOffice" not in viewer.agent or is_plain(lock.owner)):
         return lock.owner or b""
-    return _owner(holder_name(lock, viewer))
+    return _owner(holder_label(lock, viewer))
 
 
-def _owner(name: str | None) -> bytes:
-    return f"<D:owner>{printable(name or SOMEBODY)}</D:owner>".encode()
+def _owner(name: str) -> bytes:
+    return f"<D:owner>{printable(name)}</D:owner>".encode()
 
 
 def _root(url: str) -> bytes:

@@ -18,6 +18,7 @@ from wsgidav.wsgidav_app import WsgiDAVApp
 
 from davserver.access.access import STRANGER, Access
 from davserver.protocol.errors import InternalError, NotPermitted, Refused
+from davserver.protocol.holder import Reveal, Viewer
 from davserver.protocol.locks import ANYBODY, Principal
 from davserver.protocol.messages import FileSlice, Headers, Response
 from davserver.protocol.paths import DavPath
@@ -28,7 +29,7 @@ from davserver.server.compression import compressed
 from davserver.server.dispatch import method_of, perform
 from davserver.server.request import framed, header_fields, open_request, target_path
 from davserver.server.share import ShareProvider
-from davserver.storage.share import Share, Shares
+from davserver.storage.share import Shares
 
 StartResponse = Callable[..., Any]
 
@@ -38,11 +39,14 @@ _log = logging.getLogger("davserver")
 class Terminal:
     """The end of the stack: a request in, an answer out, whatever happens in between."""
 
-    def __init__(self, shares: Shares, access: Access, *, prefix: str, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, shares: Shares, access: Access, *, prefix: str, reveal: Reveal, clock: Callable[[], float]
+    ) -> None:
         self._shares = shares
         #: May be replaced at any time; a request keeps to the one it began with.
         self.access = access
         self._prefix = prefix
+        self._reveal = reveal
         self._clock = clock
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
@@ -50,13 +54,27 @@ class Terminal:
         try:
             response = _finished(self._answer(exchange), environ)
         except Refused as refused:
-            response = _finished(exchange.refusal(refused, self._prefix), environ)
+            response = _finished(self._refusal(exchange, refused), environ)
         except Exception:
             _log.exception("%s %s failed", environ["REQUEST_METHOD"], exchange.path or "?")
             failure = InternalError("The server failed; its log says why.")
-            response = _finished(exchange.refusal(failure, self._prefix), environ)
+            response = _finished(self._refusal(exchange, failure), environ)
         start_response(_status_line(response.status), list(response.headers))
         return exchange.send(response)
+
+    def _refusal(self, exchange: _Exchange, refused: Refused) -> Response:
+        response = render(
+            refused,
+            accept=exchange.headers.get("Accept"),
+            content_type=exchange.headers.get("Content-Type"),
+            now=self._clock(),  # an upload may have taken hours
+            prefix=self._prefix,
+            viewer=Viewer(exchange.principal, self._reveal, exchange.headers.get("User-Agent", "")),
+            path=exchange.path,
+        )
+        if refused.must_close:
+            return Response(response.status, (*response.headers, ("Connection", "close")), response.body)
+        return response
 
     def _answer(self, exchange: _Exchange) -> Response:
         environ = exchange.environ
@@ -110,20 +128,6 @@ class _Exchange:
         self.principal: Principal = ANYBODY
         self._began = time.perf_counter()
 
-    def refusal(self, refused: Refused, prefix: str) -> Response:
-        response = render(
-            refused,
-            accept=self.headers.get("Accept"),
-            content_type=self.headers.get("Content-Type"),
-            now=self.now,
-            prefix=prefix,
-            principal=self.principal,
-            path=self.path,
-        )
-        if refused.must_close:
-            return Response(response.status, (*response.headers, ("Connection", "close")), response.body)
-        return response
-
     def send(self, response: Response) -> Iterable[bytes]:
         """The body as WSGI wants it. The access line is written when the last byte has gone out."""
         body = response.body
@@ -172,13 +176,18 @@ class DavApp(WsgiDAVApp):  # type: ignore[misc]
     """WsgiDAV's application with our shares as its providers and our terminal app as its stack."""
 
     def __init__(
-        self, shares: Iterable[Share], access: Access, *, prefix: str = "", clock: Callable[[], float] = time.time
+        self,
+        shares: Shares,
+        access: Access,
+        *,
+        prefix: str = "",
+        reveal: Reveal = Reveal.USERS,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        every = Shares(shares)
-        self._terminal = Terminal(every, access, prefix=prefix, clock=clock)
+        self._terminal = Terminal(shares, access, prefix=prefix, reveal=reveal, clock=clock)
         super().__init__(
             {
-                "provider_mapping": {share.at.key: ShareProvider(share) for share in every},
+                "provider_mapping": {share.at.key: ShareProvider(share) for share in shares},
                 "middleware_stack": [self._terminal],
                 # Locks and properties belong to the shares; WsgiDAV's own managers stay out.
                 "lock_storage": None,

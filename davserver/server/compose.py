@@ -4,34 +4,41 @@ from __future__ import annotations
 
 import logging
 import os
+import time
+from collections.abc import Callable
 from contextlib import ExitStack
 
 from davserver.access.access import Access, Anonymous
 from davserver.access.accounts import Account, Accounts
-from davserver.protocol.locks import LockPolicy
+from davserver.protocol.holder import Reveal
+from davserver.protocol.locks import LockPolicy, StaleBreak
 from davserver.protocol.paths import ROOT, DavPath
 from davserver.server.app import DavApp
+from davserver.server.sweeping import Sweeping
 from davserver.settings import Settings, ShareSettings
 from davserver.storage.gate import Gate
 from davserver.storage.journal import Journal
 from davserver.storage.lock_manager import LockManager
+from davserver.storage.lock_service import LockService
+from davserver.storage.mounts import network_type
 from davserver.storage.property_store import PropertyStore
 from davserver.storage.quota import Quota
 from davserver.storage.recovery import recover_all
 from davserver.storage.share import Limits, Share, Shares
 from davserver.storage.sqlite import SqliteState
+from davserver.storage.state import StateError
 from davserver.storage.tree import Tree
 
 _log = logging.getLogger("davserver")
 
 
-def open_app(settings: Settings, folder: str, stack: ExitStack) -> DavApp:
+def open_app(settings: Settings, folder: str, stack: ExitStack, *, clock: Callable[[], float] = time.time) -> DavApp:
     """The application on the state in `folder`. What it opens is closed with `stack`.
 
     Raises OSError where a folder cannot be used, StateError where the state cannot.
     """
     os.makedirs(folder, mode=0o700, exist_ok=True)
-    shares = open_shares(settings, folder, stack)
+    shares = open_shares(settings, folder, stack, clock=clock)
     recover_all(shares)
     for share in shares:
         if not share.read_only:
@@ -42,19 +49,27 @@ def open_app(settings: Settings, folder: str, stack: ExitStack) -> DavApp:
                 _log.warning("share %s: %s cannot be written: %s", share.at, directory, error.strerror)
         if share.quota is not None:
             share.quota.start_counting(os.path.join(folder, "counting"))
-    return DavApp(shares, access_of(settings), prefix=settings.prefix)
+    sweeping = Sweeping(LockService(shares).keeper)
+    stack.callback(sweeping.stop)
+    sweeping.start()
+    return DavApp(shares, access_of(settings), prefix=settings.prefix, reveal=_reveal(settings), clock=clock)
 
 
-def open_shares(settings: Settings, folder: str, stack: ExitStack) -> Shares:
+def open_shares(settings: Settings, folder: str, stack: ExitStack, *, clock: Callable[[], float] = time.time) -> Shares:
     """The shares on the state in `folder`: nothing is written yet. What is opened is closed with `stack`.
 
     Raises OSError where a folder cannot be used, StateError where the state cannot.
     """
+    network = network_type(folder)
+    if network is not None and not settings.allow_network_state:
+        raise StateError(
+            f"The state folder {folder} is on a network file system ({network}), where SQLite can be damaged; choose "
+            "one on a disk of this machine with --state, or set allow_network_state: true."
+        )
     durable = settings.durability == "full"
     state = SqliteState(folder, durable=durable)
     stack.callback(state.close)
-    policy = LockPolicy(settings.locks.default_timeout, settings.locks.min_timeout, settings.locks.max_timeout)
-    locks = LockManager(state, Gate(folder), policy)
+    locks = LockManager(state, Gate(folder), lock_policy(settings), clock=clock)
     properties = PropertyStore(state, limit=settings.limits.properties)
     journal = Journal(state)
 
@@ -90,6 +105,7 @@ def open_shares(settings: Settings, folder: str, stack: ExitStack) -> Shares:
                 file=found.max_file_size,
             ),
             quota=quota,
+            reveal_holder=_reveal(settings),
         )
 
     shares = [share(path, found) for path, found in settings.shares.items()]
@@ -99,12 +115,41 @@ def open_shares(settings: Settings, folder: str, stack: ExitStack) -> Shares:
     return Shares(shares)
 
 
+def open_service(settings: Settings, folder: str, stack: ExitStack) -> LockService:
+    """The locks of the state in `folder`, with or without a server at work on it. Raises OSError, StateError.
+
+    Shares whose folder is not there are left out: what is known of their locks is in the state.
+    """
+    there = {path: found for path, found in settings.shares.items() if os.path.isdir(found.directory)}
+    return LockService(open_shares(settings.model_copy(update={"shares": there}), folder, stack))
+
+
+def lock_policy(settings: Settings) -> LockPolicy:
+    """What the settings say of locks."""
+    return LockPolicy(
+        default=settings.locks.default_timeout,
+        minimum=settings.locks.min_timeout,
+        maximum=settings.locks.max_timeout,
+        checkout=settings.locks.max_checkout,
+        grace=settings.locks.grace_after_expiry,
+        remove_empty_files=settings.locks.remove_empty_lock_files,
+        per_principal=settings.limits.locks_per_user,
+        owner_limit=settings.limits.lock_owner,
+        breakers=frozenset(settings.locks.breakers),
+        stale_break=StaleBreak(settings.locks.stale_break),
+    )
+
+
 def _skeleton(folder: str, shares: list[Share]) -> str:
     """A folder in the state that holds nothing but the way to each share."""
     root = os.path.join(folder, "root")
     for share in shares:
         os.makedirs(os.path.join(root, *share.at.segments), exist_ok=True)
     return root
+
+
+def _reveal(settings: Settings) -> Reveal:
+    return Reveal(settings.locks.reveal_holder)
 
 
 def access_of(settings: Settings) -> Access:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from mmap import mmap
@@ -66,12 +67,14 @@ def serve(
         )
 
 
-def open_server(settings: Settings, folder: str, stack: ExitStack) -> DavServer:
+def open_server(
+    settings: Settings, folder: str, stack: ExitStack, *, clock: Callable[[], float] = time.time
+) -> DavServer:
     """A server in this process, whose sockets listen and whose loop is still to be run. What it opens is closed
     with `stack`."""
     listeners = open_listeners(settings.host, settings.port, os.environ)
     stack.callback(listeners.close)
-    return _open(settings, folder, stack, listeners, _tls(settings), Balance(), raise_open_files())
+    return _open(settings, folder, stack, listeners, _tls(settings), Balance(), raise_open_files(), clock=clock)
 
 
 def _open(
@@ -82,10 +85,12 @@ def _open(
     tls: TlsAdapter | None,
     balance: Balance,
     open_files: int,
+    *,
+    clock: Callable[[], float] = time.time,
 ) -> DavServer:
     server = DavServer(
         listeners.sockets,
-        open_app(settings, folder, stack),
+        open_app(settings, folder, stack, clock=clock),
         limits=limits_of(settings, open_files),
         drain_seconds=DRAIN_SECONDS,
         proxies=TrustedProxies(settings.trusted_proxies),

@@ -24,7 +24,7 @@ from davserver.storage.staging import Discarded
 from davserver.storage.tree import Spot
 
 
-def create(shares: Shares, hold: Hold, path: DavPath, make: Callable[[Spot], None], rows: Callable[[], str]) -> None:
+def create(shares: Shares, hold: Hold, path: DavPath, make: Callable[[Spot], object], rows: Callable[[], str]) -> None:
     """`make` makes something at `path`, `rows` stores what goes with it and returns the token of its lock, or "".
     Both or neither. Raises what they raise."""
     with shares.state.transaction():

@@ -2,9 +2,13 @@
 
 Whoever changes a path holds it exclusively and every ancestor shared. So a change of a tree excludes
 everything below it, and unrelated paths never wait for each other. A reservation is a set of
-open-file-description byte-range locks on one file in the state folder (F_OFD_SETLKW, Linux): one byte each,
-at an offset that is a hash of the path. Threads and processes exclude each other alike, the kernel frees
-them when a process dies, and waiting threads do not hold the GIL.
+open-file-description byte-range locks on one file in the state folder (F_OFD_SETLKW, Linux), at offsets that
+are hashes of the paths. Threads and processes exclude each other alike, the kernel frees them when a process
+dies, and waiting threads do not hold the GIL.
+
+Each path has two bytes, a door and a room. Everybody goes through the door into the room; who shares the room
+leaves the door free again, who wants it alone stays in the door while the others finish. Without a door a folder
+in which somebody always writes would never be free for the one who wants to delete it.
 
 All bytes of a reservation are taken in ascending order, so there is no circle in which two could wait for
 each other. Two paths whose hashes collide only wait for each other needlessly; where that happens within
@@ -18,41 +22,67 @@ import os
 import struct
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from hashlib import blake2b
 
+from davserver.protocol.errors import Unavailable
 from davserver.protocol.paths import DavPath
-from davserver.storage.oserrors import refusing
 
 # struct flock of 64-bit Linux: l_type, l_whence, l_start, l_len, l_pid (0 for OFD locks).
 _FLOCK = struct.Struct("hhqqi4x")
-_OFFSETS = (1 << 62) - 1
+
+#: What two calls of fcntl do: (first, second).
+_Steps = tuple[bytes, bytes]
+
+
+def flock(kind: int, start: int, length: int) -> bytes:
+    """The argument of fcntl for a lock of that kind on some bytes."""
+    return _FLOCK.pack(kind, os.SEEK_SET, start, length, 0)
 
 
 class Gate:
     """Reservations among all users of one state folder."""
 
     def __init__(self, folder: str) -> None:
+        """Raises OSError when the folder cannot be used."""
         self._path = os.path.join(folder, "gate")
-        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        os.close(self._open())
+
+    def _open(self) -> int:
+        return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     @contextmanager
     def reserve(self, paths: Iterable[DavPath]) -> Iterator[None]:
-        """Hold `paths`, exclusively, until the block ends. Waits as long as it takes; never to be nested."""
-        modes: dict[int, int] = {}
+        """Hold `paths`, exclusively, until the block ends. Waits as long as it takes; never to be nested.
+
+        Raises Unavailable when the state folder is away.
+        """
+        wanted: dict[int, _Steps] = {}
         for path in paths:
-            for ancestor in path.ancestors:
-                modes.setdefault(_offset(ancestor), fcntl.F_RDLCK)
-            modes[_offset(path)] = fcntl.F_WRLCK
+            *above, own = map(_bytes_of, path.lineage)
+            for offset, shared, _ in above:
+                wanted.setdefault(offset, shared)
+            offset, _, alone = own
+            wanted[offset] = alone
         # A file description of its own: that is what makes two threads of one process exclude each other.
-        with refusing():
-            fd = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
         try:
-            for offset in sorted(modes):
-                fcntl.fcntl(fd, fcntl.F_OFD_SETLKW, _FLOCK.pack(modes[offset], os.SEEK_SET, offset, 1, 0))
+            fd = self._open()
+        except OSError as error:
+            raise Unavailable("The server's state is not available now; nothing was changed.") from error
+        try:
+            for offset in sorted(wanted):
+                for step in wanted[offset]:
+                    fcntl.fcntl(fd, fcntl.F_OFD_SETLKW, step)
             yield
         finally:
             os.close(fd)  # and every lock with it
 
 
-def _offset(path: DavPath) -> int:
-    return int.from_bytes(blake2b(path.key.encode("utf-8", "surrogatepass"), digest_size=8).digest()) & _OFFSETS
+@lru_cache(maxsize=16384)
+def _bytes_of(key: str) -> tuple[int, _Steps, _Steps]:
+    """(offset, how to share, how to have alone) the path with that key."""
+    digest = blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    door = (int.from_bytes(digest) >> 2) & ~1
+    shared = flock(fcntl.F_RDLCK, door, 2), flock(fcntl.F_UNLCK, door, 1)
+    alone = flock(fcntl.F_WRLCK, door, 1), flock(fcntl.F_WRLCK, door + 1, 1)
+    return door, shared, alone

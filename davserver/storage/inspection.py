@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from davserver.protocol.errors import Refused
-from davserver.protocol.locks import ANYBODY, Lock
+from davserver.protocol.locks import ANYBODY, Kind, Lock
 from davserver.protocol.paths import ROOT, DavPath
 from davserver.storage.journal import STAGED, Intent
 from davserver.storage.recovery import recover
@@ -43,7 +43,7 @@ class Finding:
     key: str = ""
 
 
-def inspect(shares: Shares, now: float, *, force: bool = False) -> Iterator[Finding]:
+def inspect(shares: Shares, *, force: bool = False) -> Iterator[Finding]:
     """Everything that is not as it should be. `force`: also what looks like an unmounted disk may be mended."""
     intents = shares.journal.all()
     deserted = {share.at for share in shares if share.tree.is_empty and not force}
@@ -51,8 +51,9 @@ def inspect(shares: Shares, now: float, *, force: bool = False) -> Iterator[Find
         detail = intent.kind.value if intent.source is None else f"{intent.kind.value} of {intent.source}"
         yield Finding(Problem.INTENT, intent.path, detail, intent=intent)
     yield from _stray_properties(shares, deserted, {intent.staged for intent in intents})
-    for lock in shares.locks.active(now):
-        if _is_gone(shares, lock.root):
+    for lock in shares.locks.active():
+        # A transaction or a maintenance may be about what is still to come.
+        if lock.kind in (Kind.WRITE, Kind.CHECKOUT) and _is_gone(shares, lock.root):
             mendable = shares.of(lock.root).at not in deserted
             yield Finding(Problem.LOCK, lock.root, f"lock {lock.id}", mendable, lock=lock)
     for share in shares:
@@ -80,12 +81,12 @@ def mend(shares: Shares, finding: Finding) -> bool:
             return _mend_intent(shares, finding.intent)
         case Problem.STAGE:
             return _mend_stage(shares.of(finding.path), finding.detail)
-    with shares.locks.hold((finding.path,), principal=ANYBODY, tokens=frozenset(), now=0.0):
+    with shares.locks.hold((finding.path,), principal=ANYBODY, tokens=frozenset()):
         # Looked at again: a server may have made something there since.
         if not finding.path.is_root and not _is_gone(shares, finding.path):
             return True
         if finding.lock is not None:
-            shares.locks.withdraw(finding.lock.token)
+            shares.locks.withdraw(finding.path, finding.lock.token)
         else:
             shares.properties.forget(finding.key)
     return True

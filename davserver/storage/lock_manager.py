@@ -1,49 +1,54 @@
 """LockManager: who holds what, and the hold that makes check and change one step.
 
 The law of this module: a lock is granted, refreshed, released or found in the way only here; rules come from
-`protocol.locks`, rows from the state, exclusion from the gate.
+`protocol.locks`, rows from `lock_table`, exclusion from the gate.
 
 Why a check cannot go stale. A LOCK is granted while its root is reserved exclusively; a change is made while
 every path it touches is reserved exclusively, and their ancestors shared. A lock that could stop a change
 has its root on one of those paths, on an ancestor, or below a tree that is reserved. So while a hold stands
 no such lock can appear, and what `LockHold.check` found is true until the change is made. Refreshing and
-releasing need no reservation: both only concern the holder's own lock, in one statement.
+releasing need no reservation: both only concern the holder's own lock, in one transaction. What an ended lock's
+token may still do is decided, and used up, under the reservation of its root.
 
-Time. `now` is the caller's clock, but a clock that jumps back never revives a lock: what the database has
-seen as the latest time counts as now (guarantee 6).
+Time. The manager has the clock, since what counts is the moment when a reservation was got or a transaction
+began, and not when a request arrived. A clock that jumps back never revives a lock: what the database has seen
+as the latest time counts as now (guarantee 6).
 """
 
 from __future__ import annotations
 
+import threading
+import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
 
-from davserver.protocol.errors import Conflict, Forbidden, LockConflict, Locked, PreconditionFailed
+from davserver.protocol.errors import Conflict, Forbidden, LockConflict, Locked, NotFound, PreconditionFailed
 from davserver.protocol.locks import (
     Claim,
     Depth,
+    End,
+    Ending,
     Kind,
     Lock,
     LockPolicy,
     LockRequest,
     Principal,
-    Scope,
     conflicts,
     covers,
+    is_forgivable,
     missing_tokens,
+    overlaps,
+    readers_stopped,
 )
 from davserver.protocol.paths import DavPath
 from davserver.storage.gate import Gate
-from davserver.storage.hold import Hold, Unproven
+from davserver.storage.hold import Hold
+from davserver.storage.lock_hold import LockHold, View
+from davserver.storage.lock_table import LockTable
 from davserver.storage.state import State
 
-_COLUMNS = (
-    "id, token, root, collection, depth, scope, kind, principal, display_name, owner, created, refreshed, expires, "
-    "client_address, client_agent, reason, transaction_id, blocks_reads"
-)
 # RFC 4918 §16; used by LOCK refresh (§9.10.6) and UNLOCK (§9.11.1).
 _MATCHES = "lock-token-matches-request-uri"
 
@@ -53,231 +58,315 @@ def new_token() -> str:
     return uuid.uuid4().urn
 
 
-class LockHold:
-    """Reserved paths, and what was proven about them. Implements `storage.hold.Hold`."""
-
-    def __init__(
-        self,
-        manager: LockManager,
-        reserved: tuple[DavPath, ...],
-        principal: Principal,
-        tokens: frozenset[str],
-        now: float,
-    ) -> None:
-        self._manager = manager
-        self._reserved = reserved
-        self._principal, self._tokens, self._now = principal, tokens, now
-        self._proven: list[DavPath] = []
-        self._trees: list[DavPath] = []
-
-    def check(self, claim: Claim) -> None:
-        """Raises Locked. Returning proves the claim's writes and trees, as far as they are reserved."""
-        self._manager.check(claim, principal=self._principal, tokens=self._tokens, now=self._now)
-        self._proven += (path for path in claim.writes if path in self._reserved)
-        self._trees += (path for path in claim.trees if path in self._reserved)
-
-    def require(self, path: DavPath) -> None:
-        if path not in self._proven and not any(tree.contains(path) for tree in self._trees):
-            raise Unproven(f"the locks on {path} were not checked in this hold")
-
-    def require_reserved(self, path: DavPath) -> None:
-        if path not in self._reserved:
-            raise Unproven(f"{path} is not reserved in this hold")
-
-
 class LockManager:
     """All locks of one server, whatever number of processes it has."""
 
     def __init__(
-        self, state: State, gate: Gate, policy: LockPolicy, *, new_token: Callable[[], str] = new_token
+        self,
+        state: State,
+        gate: Gate,
+        policy: LockPolicy,
+        *,
+        clock: Callable[[], float] = time.time,
+        new_token: Callable[[], str] = new_token,
     ) -> None:
         self.policy = policy
         self._state = state
+        self._table = LockTable(state)
         self._gate = gate
+        self._clock = clock
         self._new_token = new_token
         self._latest = 0.0
+        self._mutex = threading.Lock()
+
+    def now(self) -> float:
+        """Seconds since the epoch, and never earlier than what this manager has seen before."""
+        return self._seen(0.0)
+
+    # --- the gate
 
     @contextmanager
-    def hold(
-        self, reserve: Iterable[DavPath], *, principal: Principal, tokens: frozenset[str], now: float
-    ) -> Iterator[LockHold]:
+    def hold(self, reserve: Iterable[DavPath], *, principal: Principal, tokens: frozenset[str]) -> Iterator[LockHold]:
         """Reserve paths until the block ends: nobody else changes them, what is below them, or takes locks there."""
         reserved = tuple(reserve)
         with self._gate.reserve(reserved):
-            yield LockHold(self, reserved, principal, tokens, now)
+            yield LockHold(self, reserved, principal, tokens)
 
-    def check(self, claim: Claim, *, principal: Principal, tokens: frozenset[str], now: float) -> None:
-        """Raises Locked, naming every lock in the way. Outside a hold this is but a look."""
-        paths = (*claim.writes, *claim.trees, *claim.members_of)
-        if not paths:
-            return
-        blocking = missing_tokens(claim, self._touching(paths, claim.trees, now), principal, tokens)
+    def view(self, claim: Claim) -> View:
+        """What is locked around the claim's paths: one statement. Outside a hold this is but a look."""
+        return self._around((*claim.writes, *claim.trees, *claim.members_of), claim.trees)
+
+    def require_passed(self, claim: Claim, view: View, principal: Principal, tokens: frozenset[str]) -> None:
+        """Raises Locked, naming every lock in the way."""
+        blocking = missing_tokens(claim, view.active, principal, tokens) if view.active else ()
         if blocking:
-            raise Locked(paths[0], blocking)
+            raise Locked((*claim.writes, *claim.trees, *claim.members_of)[0], blocking)
 
-    def covering(self, path: DavPath, now: float) -> list[Lock]:
-        """Active locks that protect `path`. One query, of as many keys as the path is deep."""
-        return [lock for lock in self._touching((path,), (), now) if covers(lock, path)]
+    def settle(self, claim: Claim, view: View, forgiven: Lock | None) -> None:
+        """See `LockHold.settle`."""
+        worthless = [
+            lock
+            for lock in view.ended
+            if is_forgivable(lock, view.now, self.policy.grace)
+            and (lock.root in claim.writes or any(tree.contains(lock.root) for tree in claim.trees))
+        ]
+        if not worthless and not view.unnoted:
+            return
+        with self._state.transaction():
+            now, _, _ = self._advance()
+            for lock in worthless:
+                if lock == forgiven and _how(lock, now) is Ending.EXPIRED:
+                    self._table.renew(lock, now, now + (lock.granted or 0.0))
+                else:
+                    self._table.void(lock, now)
 
-    def of_members(self, collection: DavPath, now: float) -> tuple[list[Lock], dict[str, list[Lock]]]:
+    # --- looking
+
+    def around(self, path: DavPath) -> View:
+        """What is locked at `path` and above it. One statement, of as many keys as the path is deep."""
+        return self._around((path,), ())
+
+    def covering(self, path: DavPath) -> list[Lock]:
+        """Active locks that protect `path`."""
+        return self.around(path).covering(path)
+
+    def of_members(self, collection: DavPath) -> tuple[list[Lock], dict[str, list[Lock]]]:
         """For a listing: the locks that cover `collection`, and those rooted at each member, by its name."""
         rooted: dict[str, list[Lock]] = {}
-        for lock in self._select("parent = ?", (collection.key,), now):
+        for lock in self._active(self._table.members_of(collection)):
             rooted.setdefault(lock.root.name, []).append(lock)
-        return self.covering(collection, now), rooted
+        return self.covering(collection), rooted
 
-    def active(self, now: float) -> list[Lock]:
+    def require_readable(self, path: DavPath, principal: Principal, *, below: bool = False) -> None:
+        """Raises Locked where a maintenance keeps this principal from reading `path` (or, with `below`, in it)."""
+        stopping = readers_stopped(path, self._active(self._table.blocking_reads()), principal, below=below)
+        if stopping:
+            raise Locked(path, stopping)
+
+    def active(self) -> list[Lock]:
         """Every lock that protects something now, oldest first."""
-        return self._select("1", (), now)
+        return self._active(self._table.every())
 
-    def acquire(self, hold: LockHold, request: LockRequest, now: float) -> Lock:
-        """Grant a lock whose root is reserved in `hold`. Raises LockConflict, naming every lock in the way."""
-        hold.require_reserved(request.root)
-        trees = (request.root,) if request.depth is Depth.INFINITY else ()
+    def by_id(self, number: int) -> Lock:
+        """A lock by the number that names it, active or remembered. Raises NotFound."""
+        latest, found = self._table.by_id(number)
+        if not found:
+            raise NotFound(f"There is no lock {number}.")
+        self._seen(latest)
+        return found[0]
+
+    def of_transaction(self, transaction_id: str) -> list[Lock]:
+        """The active locks of a transaction; none when it has ended."""
+        return self._active(self._table.of_transaction(transaction_id))
+
+    # --- granting and ending
+
+    def acquire(self, hold: LockHold, request: LockRequest, *, made: str | None = None) -> Lock:
+        """Grant a lock whose root is reserved in `hold`. Raises LockConflict, naming every lock in the way, and
+        Forbidden when the principal holds too many. `made`: ETag of the empty file that comes with it."""
+        (lock,) = self.acquire_all(hold, [request], made=made)
+        return lock
+
+    def acquire_all(
+        self,
+        hold: LockHold,
+        requests: Sequence[LockRequest],
+        *,
+        made: str | None = None,
+        breaking: End | None = None,
+    ) -> list[Lock]:
+        """All of them, or none. A transaction's locks get a name and a fence in common.
+
+        `breaking`: what is in the way ends like that, instead of raising LockConflict.
+        """
+        fenced = any(request.kind is Kind.TRANSACTION for request in requests)
+        granted: list[Lock] = []
         with self._state.transaction():
-            now = self._advance(now)
-            blocking = conflicts(request, self._touching((request.root,), trees, now))
-            if blocking:
-                raise LockConflict(request.root, blocking)
-            return self._insert(request, now)
+            now, last, fence = self._advance(locks=len(requests), fences=int(fenced))
+            for number, request in enumerate(requests, last - len(requests) + 1):
+                hold.require_reserved(request.root)
+                self._clear_way(request, {lock.id for lock in granted}, now, breaking)
+                lock = replace(_granted(request, number, self._new_token(), now), made=made)
+                if request.kind is Kind.TRANSACTION:
+                    lock = replace(lock, transaction_id=f"txn-{fence}", fence=fence)
+                self._table.insert(lock)
+                granted.append(lock)
+        return granted
 
-    def refresh(self, path: DavPath, token: str, principal: Principal, timeout: int, now: float) -> Lock:
+    def refresh(self, path: DavPath, token: str, principal: Principal, timeout: int) -> Lock:
         """Restart the lock's time: `timeout` seconds from now. Raises PreconditionFailed (RFC 4918 §9.10.6)."""
         with self._state.transaction():
-            now = self._advance(now)
-            for lock in self.covering(path, now):
+            now, _, _ = self._advance()
+            for lock in self.covering(path):
                 if lock.token == token and lock.principal == principal:
-                    self._state.query(
-                        "UPDATE locks SET refreshed = ?, expires = ? WHERE token = ?", (now, now + timeout, token)
-                    )
-                    return replace(lock, refreshed=now, expires=now + timeout)
+                    return self._table.renew(lock, now, now + timeout)
         raise PreconditionFailed("There is no such lock of yours on this resource.", element=_MATCHES, paths=[path])
 
-    def release(self, path: DavPath, token: str, principal: Principal, now: float) -> Lock:
-        """End a lock. Raises Conflict when it does not cover `path` (RFC 4918 §9.11.1), Forbidden when it is not
-        the principal's own (§9.11)."""
+    def release(self, path: DavPath, token: str, principal: Principal) -> Lock:
+        """End a lock. One that is gone already is no error for the principal that held it.
+
+        Raises Conflict when it does not cover `path` (RFC 4918 §9.11.1), Forbidden when it is not the principal's
+        own (§9.11).
+        """
         with self._state.transaction():
-            for lock in self.covering(path, now):
-                if lock.token == token:
+            view = self.around(path)
+            for lock in (*view.active, *view.ended):
+                if lock.token == token and covers(lock, path):
                     if lock.principal != principal:
                         raise Forbidden("This lock is somebody else's.", paths=[path])
-                    self._state.query("DELETE FROM locks WHERE token = ?", (token,))
+                    self._release([lock], view.now)
                     return lock
         raise Conflict("There is no such lock on this resource.", element=_MATCHES, paths=[path])
 
+    def release_all(self, locks: Iterable[Lock]) -> None:
+        """End some locks, as far as they are active still, as if their principal had."""
+        with self._state.transaction():
+            self._release(self._again(locks), self.now())
+
+    def extend_all(self, locks: Iterable[Lock], timeout: int | None) -> list[Lock]:
+        """Restart their time, all or none. Raises PreconditionFailed when one of them has ended meanwhile."""
+        with self._state.transaction():
+            now, _, _ = self._advance()
+            wanted = list(locks)
+            found = self._again(wanted)
+            if len(found) != len(wanted) or not all(lock.is_active(now) for lock in found):
+                raise PreconditionFailed("The lock has ended; it cannot be extended.")
+            return [self._table.renew(lock, now, None if timeout is None else now + timeout) for lock in found]
+
+    def break_all(self, hold: LockHold, locks: Iterable[Lock], end: End, versions: Mapping[int, str]) -> list[Lock]:
+        """End some locks, whose roots are reserved, against their holders' will; those that were active still.
+
+        `versions`: what the locked files are now, by the lock's id.
+        """
+        with self._state.transaction():
+            now, _, _ = self._advance()
+            found = [lock for lock in self._again(locks) if lock.is_active(now)]
+            for lock in found:
+                hold.require_reserved(lock.root)
+                self._table.end(lock, replace(end, at=now, version=versions.get(lock.id)))
+            return found
+
     def any_at(self, root: DavPath) -> bool:
-        """Is a lock rooted at `root` or below it, expired or not?"""
-        low, high = below(root)
-        return bool(
-            self._state.query(
-                "SELECT 1 FROM locks WHERE root = ? OR (root >= ? AND root < ?) LIMIT 1", (root.key, low, high)
-            )
-        )
+        """Is a lock rooted at `root` or below it whose end is not noted?"""
+        return self._table.any_at(root)
 
     def forget(self, hold: Hold, root: DavPath, *, below_only: bool = False) -> None:
         """End the locks rooted below `root`, and at it: what they protected is gone (RFC 4918 §9.6, §9.9)."""
         hold.require(root)
-        if self.any_at(root):
-            self._state.query("DELETE FROM locks WHERE root >= ? AND root < ?", below(root))
-            if not below_only:
-                self._state.query("DELETE FROM locks WHERE root = ?", (root.key,))
+        self._table.forget_tree(root, self.now(), below_only=below_only)
 
-    def withdraw(self, token: str) -> None:
+    def withdraw(self, root: DavPath, token: str) -> None:
         """End a lock whose resource could not be made: nobody was told of it."""
-        self._state.query("DELETE FROM locks WHERE token = ?", (token,))
+        with self._state.transaction():
+            view = self.around(root)
+            self._release([lock for lock in view.active if lock.token == token], view.now)
 
-    def sweep(self, now: float) -> None:
-        """Drop the rows of expired locks. They protect nothing with or without them."""
-        self._state.query("DELETE FROM locks WHERE expires <= ?", (max(now, self._latest),))
+    # --- tidying: locks that are over, see `lock_keeper`
 
-    def _touching(self, paths: Sequence[DavPath], trees: Sequence[DavPath], now: float) -> list[Lock]:
-        """Active locks rooted at `paths`, at any of their ancestors, or below `trees`: all that can matter."""
-        keys = list(dict.fromkeys(key for path in paths for key in (path.key, *(a.key for a in path.ancestors))))
-        found = self._select(f"root IN ({','.join('?' * len(keys))})", keys, now)
-        for tree in trees:
-            found += self._select("root >= ? AND root < ?", below(tree), now)
-        return found
+    def expired(self, limit: int) -> list[Lock]:
+        """Locks that have expired, which nobody has noted yet."""
+        return self._table.expired(self.now(), limit)
 
-    def _select(self, where: str, parameters: Sequence[object], now: float) -> list[Lock]:
-        rows = self._state.query(f"SELECT {_COLUMNS} FROM locks WHERE {where} ORDER BY id", parameters)  # noqa: S608
-        if not rows:
-            return []
-        self._latest = now = max(now, self._latest, self._state.query("SELECT latest FROM clock")[0][0])
-        return [lock for lock in map(_lock, rows) if lock.is_active(now)]
+    def untidied(self, limit: int) -> list[Lock]:
+        """Locks that have ended, and whose empty file may still be there."""
+        return self._table.untidied(limit)
 
-    def _advance(self, now: float) -> float:
-        """Note the latest time that any process of this store has seen when it granted or refreshed a lock."""
-        self._latest = max(now, self._latest, self._state.query("SELECT latest FROM clock")[0][0])
-        self._state.query("UPDATE clock SET latest = ?", (self._latest,))
-        return self._latest
+    def note_expired(self, ends: Mapping[Lock, End]) -> None:
+        """Note how they ended, save those that were used, forgotten or noted meanwhile."""
+        with self._state.transaction():
+            for lock in self._again(ends):
+                if lock in ends:
+                    self._table.end(lock, ends[lock])
 
-    def _insert(self, request: LockRequest, now: float) -> Lock:
-        lock = Lock(
-            token=self._new_token(),
-            root=request.root,
-            depth=request.depth,
-            scope=request.scope,
-            kind=request.kind,
-            principal=request.principal,
-            owner=request.owner,
-            created=now,
-            refreshed=now,
-            expires=now + request.timeout,
-            client_address=request.client_address,
-            client_agent=request.client_agent,
+    def tidied(self, lock: Lock, version: str | None) -> None:
+        """The empty file that it made was removed (`version`: what is there now), or is none any more (None)."""
+        with self._state.transaction():
+            self._table.tidied(lock, version)
+
+    def drop_old(self, *, released_before: float, limit: int) -> int:
+        """Drop the rows of locks that nobody will ask for any more; how many it were. Looks before it writes."""
+        numbers = self._table.old(
+            released_before=released_before, ended_before=self.now() - self.policy.grace, limit=limit
         )
-        self._state.query("DELETE FROM locks WHERE root = ? AND expires <= ?", (lock.root.key, now))
-        ((number,),) = self._state.query(
-            "INSERT INTO locks (token, root, parent, collection, depth, scope, kind, principal, display_name, owner, "
-            "created, refreshed, expires, client_address, client_agent, reason, transaction_id, blocks_reads) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
-            (
-                lock.token,
-                lock.root.key,
-                None if lock.root.is_root else lock.root.parent.key,
-                lock.root.slash,
-                lock.depth.value,
-                lock.scope.value,
-                lock.kind.value,
-                lock.principal.name,
-                lock.principal.display_name,
-                lock.owner,
-                lock.created,
-                lock.refreshed,
-                lock.expires,
-                lock.client_address,
-                lock.client_agent,
-                lock.reason,
-                lock.transaction_id,
-                lock.blocks_reads,
-            ),
-        )
-        return replace(lock, id=number)
+        if numbers:
+            with self._state.transaction():
+                self._table.drop(numbers)
+        return len(numbers)
+
+    # --- inside
+
+    def _around(self, paths: Sequence[DavPath], trees: Sequence[DavPath]) -> View:
+        keys = paths[0].lineage if len(paths) == 1 else tuple(dict.fromkeys(k for p in paths for k in p.lineage))
+        latest, found = self._table.touching(keys, trees) if paths else (0.0, [])
+        now = self._seen(latest)
+        if not found:
+            return View(now, keys=frozenset(keys))
+        active = tuple(lock for lock in found if lock.is_active(now))
+        ended = tuple(lock for lock in found if not lock.is_active(now))
+        unnoted = any(lock.end is None and latest < (lock.expires or now) for lock in ended)
+        return View(now, active, ended, frozenset(keys), unnoted)
+
+    def _active(self, found: tuple[float, list[Lock]]) -> list[Lock]:
+        now = self._seen(found[0])
+        return [lock for lock in found[1] if lock.is_active(now)]
+
+    def _again(self, locks: Iterable[Lock]) -> list[Lock]:
+        """The same locks, as the store has them now; without those that it has forgotten."""
+        return [lock for number in [lock.id for lock in locks] for lock in self._table.by_id(number)[1]]
+
+    def _seen(self, latest: float) -> float:
+        with self._mutex:
+            self._latest = now = max(self._clock(), self._latest, latest)
+        return now
+
+    def _advance(self, *, locks: int = 0, fences: int = 0) -> tuple[float, int, int]:
+        """Note the time for all processes of this store; and new numbers, see `LockTable.advance`."""
+        latest, number, fence = self._table.advance(self.now(), locks, fences)
+        return self._seen(latest), number, fence
+
+    def _clear_way(self, request: LockRequest, granted: set[int], now: float, breaking: End | None) -> None:
+        """May this lock be granted? Then what it makes worthless is noted."""
+        tree = (request.root,) if request.depth is Depth.INFINITY else ()
+        view = self._around((request.root,), tree)
+        blocking = [lock for lock in conflicts(request, view.active) if lock.id not in granted]
+        if blocking and breaking is None:
+            raise LockConflict(request.root, blocking)
+        for lock in blocking:
+            self._table.end(lock, replace(breaking or End(Ending.BROKEN, now), at=now))
+        if self._table.held_by(request.principal) >= self.policy.per_principal:
+            raise Forbidden(f"You hold {self.policy.per_principal} locks already; release some of them first.")
+        # A maintenance changes nothing by itself: whoever slept through it may still save.
+        if request.kind is not Kind.MAINTENANCE:
+            for lock in view.ended:
+                if overlaps(request, lock) and request.root.contains(lock.root):
+                    self._table.void(lock, now)
+
+    def _release(self, locks: Iterable[Lock], now: float) -> None:
+        for lock in locks:
+            if lock.is_active(now):
+                self._table.end(lock, End(Ending.RELEASED, now))
 
 
-def below(path: DavPath) -> tuple[str, str]:
-    """The range of keys below `path`: low <= key < high. "0" is the character after "/"."""
-    return ("/", "0") if path.is_root else (path.key + "/", path.key + "0")
+def _how(lock: Lock, now: float) -> Ending | None:
+    end = lock.ending(now)
+    return None if end is None else end.how
 
 
-def _lock(row: tuple[Any, ...]) -> Lock:
-    (number, token, root, collection, depth, scope, kind, principal, display_name, owner, created, refreshed, expires,
-     address, agent, reason, transaction_id, blocks_reads) = row  # fmt: skip
+def _granted(request: LockRequest, number: int, token: str, now: float) -> Lock:
     return Lock(
         token=token,
-        root=DavPath(DavPath.from_key(root).segments, bool(collection)),
-        depth=Depth(depth),
-        scope=Scope(scope),
-        kind=Kind(kind),
-        principal=Principal(principal, display_name),
-        owner=owner,
-        created=created,
-        refreshed=refreshed,
-        expires=expires,
+        root=request.root,
+        depth=request.depth,
+        scope=request.scope,
+        kind=request.kind,
+        principal=request.principal,
+        owner=request.owner,
+        created=now,
+        refreshed=now,
+        expires=None if request.timeout is None else now + request.timeout,
         id=number,
-        client_address=address,
-        client_agent=agent,
-        reason=reason,
-        transaction_id=transaction_id,
-        blocks_reads=bool(blocks_reads),
+        client_address=request.client_address,
+        client_agent=request.client_agent,
+        reason=request.reason,
+        blocks_reads=request.blocks_reads,
     )

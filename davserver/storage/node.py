@@ -48,6 +48,18 @@ class Node(NamedTuple):
         return self.mtime_ns // 1_000_000_000
 
 
+class Version(NamedTuple):
+    """Changes with whatever is done to a resource, also behind the server's back, where no ETag tells of it."""
+
+    text: str
+    #: Of content, name or attributes, in seconds since the epoch: a time that nobody can set.
+    changed: float
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Version:
+        return cls(f"{Node.of(status).tag}-{status.st_ctime_ns:x}", status.st_ctime_ns / 1e9)
+
+
 _SERVED = frozenset({modes.S_IFREG, modes.S_IFDIR})
 
 

@@ -38,7 +38,7 @@ class Recorded:
 def recover(shares: Shares, intents: Iterable[Intent]) -> None:
     """Settle intents that were found: those of the living are waited for, and then are gone. Raises Unavailable."""
     for intent in intents:
-        with shares.locks.hold(intent.paths, principal=ANYBODY, tokens=frozenset(), now=0.0):
+        with shares.locks.hold(intent.paths, principal=ANYBODY, tokens=frozenset()):
             discarded = settle(shares, intent) if shares.journal.has(intent) else Discarded()
         discarded.empty()
 
@@ -133,7 +133,7 @@ class _Ending:
 
     def _withdraw(self) -> None:
         self._properties.remove(self._hold, self._path)
-        self._locks.withdraw(self._intent.token)
+        self._locks.withdraw(self._path, self._intent.token)
 
     def _end_all(self) -> None:
         self._properties.remove(self._hold, self._path)

@@ -14,8 +14,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         """
         CREATE TABLE locks (
-            id INTEGER PRIMARY KEY AUTOINCREMENT,
-            token TEXT NOT NULL UNIQUE,
+            id INTEGER PRIMARY KEY,
+            token TEXT NOT NULL,
             root TEXT NOT NULL,
             parent TEXT,
             collection INTEGER NOT NULL,
@@ -27,16 +27,64 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             owner BLOB,
             created REAL NOT NULL,
             refreshed REAL NOT NULL,
+            interval REAL,
             expires REAL,
             client_address TEXT NOT NULL,
             client_agent TEXT NOT NULL,
             reason TEXT,
             transaction_id TEXT,
-            blocks_reads INTEGER NOT NULL
+            fence INTEGER,
+            blocks_reads INTEGER NOT NULL,
+            made TEXT,
+            ended REAL,
+            how TEXT,
+            ended_by TEXT,
+            ended_by_name TEXT,
+            ended_reason TEXT,
+            version TEXT,
+            void INTEGER NOT NULL DEFAULT 0
         ) STRICT
         """,
+        # Few indexes, since each costs every LOCK a page to write. Tokens and ids are numbers that are never used
+        # twice; a lock is found by where it is.
         "CREATE INDEX locks_root ON locks (root)",
         "CREATE INDEX locks_parent ON locks (parent)",
+        "CREATE INDEX locks_transaction ON locks (transaction_id) WHERE transaction_id IS NOT NULL",
+        "CREATE INDEX locks_blocking_reads ON locks (blocks_reads) WHERE blocks_reads = 1",
+        # How many locks each principal has whose end is not noted.
+        "CREATE TABLE holders (principal TEXT PRIMARY KEY, held INTEGER NOT NULL) STRICT, WITHOUT ROWID",
+        """
+        CREATE TRIGGER lock_granted AFTER INSERT ON locks BEGIN
+            INSERT INTO holders VALUES (NEW.principal, 1) ON CONFLICT DO UPDATE SET held = held + 1;
+        END
+        """,
+        """
+        CREATE TRIGGER lock_ended AFTER UPDATE OF ended ON locks WHEN (OLD.ended IS NULL) <> (NEW.ended IS NULL) BEGIN
+            UPDATE holders SET held = held + iif(NEW.ended IS NULL, 1, -1) WHERE principal = NEW.principal;
+        END
+        """,
+        """
+        CREATE TRIGGER lock_dropped AFTER DELETE ON locks WHEN OLD.ended IS NULL BEGIN
+            UPDATE holders SET held = held - 1 WHERE principal = OLD.principal;
+        END
+        """,
+        """
+        CREATE TABLE lock_events (
+            id INTEGER PRIMARY KEY,
+            at REAL NOT NULL,
+            what TEXT NOT NULL,
+            lock_id INTEGER NOT NULL,
+            root TEXT NOT NULL,
+            collection INTEGER NOT NULL,
+            kind TEXT NOT NULL,
+            principal TEXT NOT NULL,
+            display_name TEXT NOT NULL,
+            expires REAL,
+            reason TEXT,
+            by TEXT,
+            by_name TEXT
+        ) STRICT
+        """,
         """
         CREATE TABLE properties (
             path TEXT NOT NULL,
@@ -48,13 +96,16 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) STRICT, WITHOUT ROWID
         """,
         "CREATE INDEX properties_parent ON properties (parent)",
+        # What only ever grows: the latest time that was seen, the last lock's id, the last transaction's fence.
         """
-        CREATE TABLE clock (
+        CREATE TABLE progress (
             id INTEGER PRIMARY KEY CHECK (id = 1),
-            latest REAL NOT NULL
+            latest REAL NOT NULL,
+            lock_id INTEGER NOT NULL,
+            fence INTEGER NOT NULL
         ) STRICT
         """,
-        "INSERT INTO clock VALUES (1, 0)",
+        "INSERT INTO progress VALUES (1, 0, 0, 0)",
     ),
     (
         """

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from davserver.protocol.errors import ContentTooLarge, InsufficientStorage, NotFound, Refused
+from davserver.protocol.holder import Reveal
 from davserver.protocol.paths import DavPath
 from davserver.storage.journal import Journal
 from davserver.storage.lock_manager import LockManager
@@ -54,6 +55,8 @@ class Share:
     read_only: bool = False
     limits: Limits = UNLIMITED
     quota: Quota | None = None
+    #: Who is told the names of those who hold locks.
+    reveal_holder: Reveal = Reveal.USERS
 
     def space(self, path: DavPath) -> Space:
         """Bytes that are left for files at `path`, and that are taken: by the share where it has a quota, else by all

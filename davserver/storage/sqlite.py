@@ -1,102 +1,224 @@
-"""The state in a SQLite database: WAL, one connection for each thread.
+"""The state in a SQLite database: WAL, one connection for each thread, writers in line (`write_queue`).
 
-`durable`: a commit is on the disk before it is acknowledged (`synchronous=FULL`); otherwise it survives a
-killed process but not a power cut (`NORMAL`).
+`durable`: a commit is on the disk before it is acknowledged. SQLite itself only writes it (`synchronous=NORMAL`,
+which keeps the database whole whatever happens); what makes it last is one fdatasync of the write-ahead log
+after the commit, when the next writer may go on already. So writers at work together share one, where
+`synchronous=FULL` makes each of them wait for a disk of its own. Whoever reads a commit that is not on the disk
+yet and builds on it waits for a later fdatasync of the same file, which covers both.
+
+The files may be taken away while the server runs, or replaced by others. A connection to a file that is no
+longer the one at its path would answer from what nobody else sees: so nobody is answered until a database is there
+again, which is then used. A database is made at the start only, never in place of one that is gone. Nor is a
+connection to a file that was replaced ever closed: SQLite would remove the write-ahead log of its successor, which
+it knows by name. (What nothing mends but a new start is a log that was deleted from under its database.)
 """
 
 from __future__ import annotations
 
+import ctypes
+import logging
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
+from urllib.parse import quote
 
 from davserver.protocol.errors import InsufficientStorage, Refused, Unavailable
 from davserver.storage.schema import MIGRATIONS
 from davserver.storage.state import StateError
+from davserver.storage.write_queue import WriteQueue
 
 #: Bytes that are kept for the write-ahead log: what it grows to before SQLite starts it over (1000 pages). So what
 #: frees space (DELETE, UNLOCK) can still be written down when the disk is full.
 _ROOM = 4_500_000
+#: Seconds that whoever has the turn waits for a stranger who writes without standing in line.
+BUSY_SECONDS = 2.0
+#: Seconds that a look at the database may take at the start. One with 100,000 locks takes 0.1.
+CHECK_SECONDS = 2.0
+#: Steps of SQLite's machine between two looks at the clock meanwhile.
+CHECK_STEPS = 100_000
+#: Seconds between two looks at whether the files are still in place, for readers. Writers look every time.
+_LOOK_SECONDS = 0.05
+#: KiB of pages that each connection keeps: there is one for each thread, and the kernel keeps them all anyway.
+_CACHE_KIB = 512
 
-#: Seconds that a writer waits for another before it gives up with 503.
-BUSY_SECONDS = 5.0
+_log = logging.getLogger("davserver")
+
+_Files = tuple[tuple[int, int], tuple[int, int] | None]
 
 
 class SqliteState:
-    """`State` in `folder`/state.db. Raises StateError when it cannot be opened or is of a newer version."""
+    """`State` in `folder`/state.db. Raises StateError when it cannot be opened, is damaged or of a newer version."""
 
     def __init__(self, folder: str, *, durable: bool) -> None:
         self._path = os.path.join(folder, "state.db")
-        self._synchronous = "FULL" if durable else "NORMAL"
         self._local = threading.local()
-        self._connections: list[sqlite3.Connection] = []
-        self._opening = threading.Lock()
+        self._connections: set[sqlite3.Connection] = set()
+        self._opening = threading.RLock()
+        #: Grows whenever another database is found in place; connections of an earlier one are given up.
+        self._generation = 0
+        #: What is open; None while a new one is being opened.
+        self._files: _Files | None = None
+        self._looked = 0.0
+        self._flush = _Flush(self._path + "-wal") if durable else None
+        if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+            who = f"uid {os.geteuid()}, gid {os.getegid()}"
+            raise StateError(f"The state folder {folder} is not there or cannot be written ({who}).")
         try:
-            self._create(self._connection())
+            self._queue = WriteQueue(folder)
+            # Never used again. While it is open, closing another one is not closing the last one, at which SQLite
+            # would carry the log over into a database that may be damaged.
+            anchor = self._connect("rwc")
+            self._create(anchor)
+            self._check(anchor)
+            self._adopt(anchor)
             self._keep_room()
         except (sqlite3.Error, OSError) as error:
             raise StateError(f"The state database {self._path} cannot be opened: {error}.") from error
 
     def query(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        with _refusing():
+        with self._refusing():
             return self._connection().execute(sql, parameters).fetchall()
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        with _refusing():
-            connection = self._connection()
-            outer = connection.in_transaction
-            if not outer:
-                connection.execute("BEGIN IMMEDIATE")
-        try:
+        outer: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if outer is not None and outer.in_transaction:
             yield
-            if not outer:
-                with _refusing():
+            return
+        with self._queue.turn():
+            connection = self._begin()
+            changes = connection.total_changes
+            try:
+                yield
+                with self._refusing():
                     connection.execute("COMMIT")
-        finally:
-            if not outer and connection.in_transaction:
-                connection.execute("ROLLBACK")
+                changed = connection.total_changes != changes
+            finally:
+                with suppress(sqlite3.Error):  # one that was given up has nothing to roll back
+                    if connection.in_transaction:
+                        connection.execute("ROLLBACK")
+        if changed and self._flush is not None:
+            self._flush.now(self._generation)
 
     def close(self) -> None:
         with self._opening:
             for connection in self._connections:
-                connection.close()
+                if self._files is not None and self._in_place() == self._files:
+                    connection.close()
+                else:
+                    _abandon(connection)
             self._connections.clear()
+            self._queue.close()
+            if self._flush is not None:
+                self._flush.close()
+
+    # --- inside
+
+    def _begin(self) -> sqlite3.Connection:
+        """Begin to write, on the files that are in place now."""
+        with self._refusing():
+            self._looked = 0.0
+            connection = self._connection()
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                self._queue.note_trouble()
+                raise
+            return connection
 
     def _connection(self) -> sqlite3.Connection:
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            # check_same_thread: only `close`, at the end of the server, touches another thread's connection.
-            connection = sqlite3.connect(
-                self._path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=256
-            )
-            connection.execute(f"PRAGMA synchronous={self._synchronous}")
-            with self._opening:
-                self._connections.append(connection)
-            self._local.connection = connection
+        """This thread's connection, to the files that are in place. Raises sqlite3.Error, Unavailable."""
+        local = self._local
+        connection: sqlite3.Connection | None = getattr(local, "connection", None)
+        if connection is not None and connection.in_transaction:
+            return connection
+        if time.monotonic() - self._looked > _LOOK_SECONDS:
+            self._look()
+        if connection is not None and local.generation == self._generation:
+            return connection
+        with self._opening:
+            local.connection, local.generation = self._connect("rw"), self._generation
+            connection = local.connection
+            ((version,),) = connection.execute("PRAGMA user_version").fetchall()
+            if version != len(MIGRATIONS):
+                self._give_up(connection)
+                raise Unavailable("The server's state was replaced by one of another version.")
+            if self._files is None:
+                self._adopt(connection)
         return connection
+
+    def _look(self) -> None:
+        """Are the files still those that are open? Raises Unavailable when they are away."""
+        found = self._in_place()
+        if self._files is not None and found != self._files:
+            with self._opening:
+                if found is None or self._files is None or found[0] == self._files[0]:
+                    _log.error("the state database %s, or its log, was taken away", self._path)
+                    raise _away()
+                _log.error("the state database %s was replaced by another one", self._path)
+                while self._connections:
+                    _abandon(self._connections.pop())
+                self._generation += 1
+                self._files = None
+        self._looked = time.monotonic()
+
+    def _in_place(self) -> _Files | None:
+        """What stands at the paths of the database and its log; None where there is no database."""
+        database, log = _identity(self._path), _identity(self._path + "-wal")
+        return None if database is None else (database, log)
+
+    def _adopt(self, connection: sqlite3.Connection) -> None:
+        """What this connection has opened is what is in place."""
+        connection.execute("SELECT latest FROM progress").fetchall()  # which also opens the write-ahead log
+        self._files = self._in_place()
+        if self._files is None:
+            raise _away()
+        self._looked = time.monotonic()
+
+    def _connect(self, mode: str) -> sqlite3.Connection:
+        # check_same_thread: only `close`, at the end of the server, touches another thread's connection.
+        connection = sqlite3.connect(
+            f"file:{quote(self._path)}?mode={mode}",
+            uri=True,
+            timeout=BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=256,
+        )
+        connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
+        self._connections.add(connection)
+        return connection
+
+    def _give_up(self, connection: sqlite3.Connection) -> None:
+        self._local.connection = None
+        self._connections.discard(connection)
+        with suppress(sqlite3.Error):
+            connection.close()
 
     def _create(self, connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            ((version,),) = connection.execute("PRAGMA user_version").fetchall()
-            if version > len(MIGRATIONS):
-                raise StateError(
-                    f"The state database {self._path} was written by a newer davserver (version {version}, this one "
-                    f"knows {len(MIGRATIONS)}). Start that one, or choose another state folder."
-                )
-            for migration in MIGRATIONS[version:]:
-                for statement in migration:
-                    connection.execute(statement)
-            connection.execute(f"PRAGMA user_version={len(MIGRATIONS)}")
-            connection.execute("COMMIT")
-        finally:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
+        with self._queue.turn():
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                ((version,),) = connection.execute("PRAGMA user_version").fetchall()
+                if version > len(MIGRATIONS):
+                    raise StateError(
+                        f"The state database {self._path} was written by a newer davserver (version {version}, this "
+                        f"one knows {len(MIGRATIONS)}). Start that one, or choose another state folder."
+                    )
+                for migration in MIGRATIONS[version:]:
+                    for statement in migration:
+                        connection.execute(statement)
+                connection.execute(f"PRAGMA user_version={len(MIGRATIONS)}")
+                connection.execute("COMMIT")
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
         os.chmod(self._path, 0o600)  # it holds lock tokens
 
     def _keep_room(self) -> None:
@@ -104,17 +226,103 @@ class SqliteState:
         with suppress(OSError), open(f"{self._path}-wal", "r+b") as log:
             os.posix_fallocate(log.fileno(), 0, _ROOM)
 
+    def _check(self, connection: sqlite3.Connection) -> None:
+        """Look through the database for damage, for as long as a start may take."""
+        deadline = time.monotonic() + CHECK_SECONDS
+        connection.set_progress_handler(lambda: time.monotonic() > deadline, CHECK_STEPS)
+        try:
+            found = connection.execute("PRAGMA quick_check(1)").fetchall()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
+                raise
+            _log.info("the state database is large; only a part of it was looked through")
+        else:
+            if found != [("ok",)]:
+                raise StateError(
+                    f"The state database {self._path} is damaged: {found[0][0]}. Put back a copy of the state folder, "
+                    "or move the database away to begin without locks and properties."
+                )
+        finally:
+            connection.set_progress_handler(None, 0)
 
-@contextmanager
-def _refusing() -> Iterator[None]:
-    """SQLite's errors as refusals: nothing is ever written unchecked because the state was away."""
+    @contextmanager
+    def _refusing(self) -> Iterator[None]:
+        """SQLite's errors as refusals: nothing is ever written unchecked because the state was away."""
+        try:
+            yield
+        except Refused:
+            raise
+        except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
+            raise  # faults of ours
+        except sqlite3.DatabaseError as error:
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            if code == sqlite3.SQLITE_FULL:
+                raise InsufficientStorage("There is no space left for the server's state.") from error
+            _log.error("the state database %s: %s", self._path, error)
+            connection = getattr(self._local, "connection", None)
+            if code != sqlite3.SQLITE_BUSY and connection is not None:
+                self._give_up(connection)  # what it keeps of the file is not to be trusted
+            raise _away() from error
+
+
+def _identity(path: str) -> tuple[int, int] | None:
     try:
-        yield
-    except Refused:
-        raise
-    except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL:
-            raise InsufficientStorage("There is no space left for the server's state.") from error
-        raise Unavailable("The server's state is not available now; nothing was changed.") from error
-    except sqlite3.Error as error:
-        raise Unavailable("The server's state is not available now; nothing was changed.") from error
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _away() -> Unavailable:
+    return Unavailable("The server's state is not available now; nothing was changed.")
+
+
+def _abandon(connection: sqlite3.Connection) -> None:
+    """Never close it, not even at the end of the process."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
+
+
+class _Flush:
+    """One fdatasync for all commits that were made before it began."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._fd = -1
+        self._generation = -1
+        self._asking = threading.Lock()
+        self._flushing = threading.Lock()
+        self._asked = self._done = 0
+
+    def now(self, generation: int) -> None:
+        """Returns when everything that was committed is on the disk. Raises Unavailable when it may not be."""
+        with self._asking:
+            self._asked += 1
+            mine = self._asked
+        with self._flushing:
+            if self._done >= mine:
+                return
+            covered = self._asked
+            try:
+                self._open(generation)
+                os.fdatasync(self._fd)
+            except OSError as error:
+                _log.error("%s: %s", self._path, error)
+                raise Unavailable("The server's state could not be written to the disk.") from error
+            self._done = covered
+
+    def _open(self, generation: int) -> None:
+        """SQLite puts its locks on other files: this one may be opened and closed beside it."""
+        if generation != self._generation:
+            self.close()
+            self._fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+            self._generation = generation
+            folder = os.open(os.path.dirname(self._path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(folder)  # the file's name, which must last as well
+            finally:
+                os.close(folder)
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1

@@ -35,6 +35,7 @@ class StagedFile:
                 fd, self._slot = tree.stage(spot.path, spot.place.device).new_file()
         self.fd = fd
         self._open = True
+        self._sealed = False
         try:
             with refusing():
                 self._status = os.fstat(fd)
@@ -54,6 +55,15 @@ class StagedFile:
         with refusing():
             self._tree.sync(self.fd)
 
+    def seal(self, mtime: int | None = None) -> Node:
+        """Settle what the file will be: from now on its ETag is known. Done by `commit` where nobody has to know."""
+        mtime_ns = self._tree.new_time(mtime)
+        with refusing():
+            os.utime(self.fd, ns=(mtime_ns, mtime_ns))
+            node = Node.of(os.fstat(self.fd))
+        self._sealed = True
+        return node
+
     def commit(self, hold: Hold, spot: Spot, *, replace: bool, mtime: int | None = None) -> Node:
         """Make it the file at `spot`, whole and in one step. Raises AlreadyThere when it is not to replace.
 
@@ -61,13 +71,11 @@ class StagedFile:
         exchange the two names; but then a power cut could leave an empty file where the old one was.
         """
         hold.require(spot.path)
-        mtime_ns = self._tree.new_time(mtime)
         with self._tree.making(spot):
             if replace and _identity(spot.status) != self._like:
                 self._like = self._take_over(spot)
                 self._tree.sync(self.fd)
-            os.utime(self.fd, ns=(mtime_ns, mtime_ns))
-            node = Node.of(os.fstat(self.fd))
+            node = Node.of(os.fstat(self.fd)) if self._sealed else self.seal(mtime)
             if replace:
                 self._named().place.rename(spot.place)
             elif self._slot is None:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from davserver.protocol.errors import Conflict, Forbidden, NotFound
 from davserver.protocol.paths import DavPath
 from davserver.storage.hold import Hold
-from davserver.storage.node import AlreadyThere, Node, OpenFile, node_of
+from davserver.storage.node import AlreadyThere, Node, OpenFile, Version, node_of
 from davserver.storage.oserrors import refusal_of, refusing
 from davserver.storage.rename import Place
 from davserver.storage.resolve import Resolver
@@ -146,6 +146,21 @@ class Tree:
     def stat(self, path: DavPath) -> Node | None:
         """None when nothing is there that is served: unmapped, private, a link, or no file and no folder."""
         names = self._names(path)
+        status = self._status(names)
+        if status is None:
+            return None
+        node = node_of(status)
+        if node is None and self.follows_links:
+            with refusing():
+                return self._linked(names)
+        return node
+
+    def version(self, path: DavPath) -> Version | None:
+        """Of a file or a folder; None where `stat` has none."""
+        status = self._status(self._names(path))
+        return None if status is None or node_of(status) is None else Version.of(status)
+
+    def _status(self, names: tuple[str, ...]) -> os.stat_result | None:
         if not self.served.path(names):
             return None
         with refusing():
@@ -156,11 +171,9 @@ class Tree:
                     return None
                 raise
             try:
-                status = os.fstat(fd)
+                return os.fstat(fd)
             finally:
                 os.close(fd)
-            node = node_of(status)
-            return self._linked(names) if node is None and self.follows_links else node
 
     def open(self, path: DavPath) -> OpenFile:
         """A file, or a collection, which has no content. Raises NotFound. The caller closes it."""
@@ -235,15 +248,6 @@ class Tree:
         hold.require(spot.path)
         with self.making(spot):
             os.mkdir(spot.place.name, dir_fd=spot.place.folder)
-            self.sync(spot.place.folder)
-
-    def create_empty(self, hold: Hold, spot: Spot) -> None:
-        """An empty file, for a LOCK on an unmapped URL (RFC 4918 §7.3). Raises AlreadyThere."""
-        hold.require(spot.path)
-        with self.making(spot):
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            fd = os.open(spot.place.name, flags, 0o666, dir_fd=spot.place.folder)
-            os.close(fd)
             self.sync(spot.place.folder)
 
     def set_mtime(self, hold: Hold, path: DavPath, mtime_ns: int) -> None:

@@ -491,9 +491,11 @@ def test_every_token_in_the_header_counts_as_submitted(value: str, tokens: set[s
         ("DELETE", {"If": f"(<{T1}>)", "Lock-Token": f"<{T2}>"}, {T1}),
         ("UNLOCK", {"Lock-Token": f"<{T1}>"}, set()),
         ("LOCK", {"Lock-Token": "garbage"}, set()),
+        ("PATCH", {"Transaction-Id": "txn-7"}, {"txn-7"}),
+        ("PUT", {"Transaction-Id": "txn-7", "If": f"(<{T1}>)"}, {"txn-7", T1}),
     ],
 )
-def test_office_submits_its_token_with_lock_token_on_put(method: str, fields: dict[str, str], tokens: set[str]) -> None:
+def test_what_counts_as_submitted(method: str, fields: dict[str, str], tokens: set[str]) -> None:
     headers = Headers(fields)
     assert submitted_tokens(headers, parse_preconditions(headers, ""), method) == tokens
 

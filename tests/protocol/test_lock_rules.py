@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -10,19 +11,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from davserver.protocol.locks import (
+    ABSENT,
     ANYBODY,
     Claim,
     Depth,
+    End,
+    Ending,
     Kind,
     Lock,
     LockPolicy,
     LockRequest,
     Principal,
     Scope,
+    StaleBreak,
     conflicts,
     covers,
+    is_forgivable,
+    is_unchanged,
     missing_tokens,
     passes,
+    readers_stopped,
 )
 from davserver.protocol.paths import ROOT, DavPath
 
@@ -48,9 +56,9 @@ def make(
     return Lock(token, path, depth, scope, kind, principal, None, 0.0, 0.0, expires)
 
 
-def wish(root: DavPath | str, depth: Depth = ZERO, scope: Scope = EXCLUSIVE) -> LockRequest:
+def wish(root: DavPath | str, depth: Depth = ZERO, scope: Scope = EXCLUSIVE, kind: Kind = Kind.WRITE) -> LockRequest:
     path = root if isinstance(root, DavPath) else at(root)
-    return LockRequest(path, depth, scope, BOB, None, 600)
+    return LockRequest(path, depth, scope, BOB, None, 600, kind)
 
 
 # --- the values
@@ -90,6 +98,93 @@ def test_a_principal_is_its_name() -> None:
     assert Principal("alice", "Alice") == Principal("alice", "Alice Smith")
     assert ANYBODY.is_anonymous
     assert not ALICE.is_anonymous
+
+
+def test_how_a_lock_ended() -> None:
+    held = make("t", "/a", expires=100.0)
+    assert held.ending(99.9) is None
+    assert held.ending(100.0) == End(Ending.EXPIRED, 100.0)
+    assert make("t", "/a", expires=None).ending(1e12) is None
+    broken = replace(held, end=End(Ending.BROKEN, 50.0, BOB, "holiday"))
+    assert not broken.is_active(50.0)
+    assert broken.ending(200.0) == broken.end
+    assert held.granted == 100
+    assert make("t", "/a", expires=None).granted is None
+
+
+@pytest.mark.parametrize(
+    ("interval", "kind", "expires", "now", "stale"),
+    [
+        (10.0, Kind.WRITE, 100.0, 19.9, False),
+        (10.0, Kind.WRITE, 100.0, 20.0, True),
+        (10.0, Kind.WRITE, 100.0, 100.0, False),  # gone, not stale
+        (None, Kind.WRITE, 100.0, 99.9, False),  # never refreshed: who knows
+        (10.0, Kind.CHECKOUT, 100.0, 50.0, False),
+        (10.0, Kind.WRITE, None, 50.0, False),
+    ],
+)
+def test_a_client_that_misses_two_refreshes_has_probably_gone(
+    interval: float | None, kind: Kind, expires: float | None, now: float, stale: bool
+) -> None:
+    assert replace(make("t", "/a", kind=kind, expires=expires), interval=interval).is_stale(now) is stale
+
+
+@pytest.mark.parametrize(
+    ("who", "rule", "now", "may_write", "may"),
+    [
+        (ALICE, StaleBreak.BREAKERS, 0.0, False, True),
+        (BOB, StaleBreak.BREAKERS, 50.0, True, False),
+        (BOB, StaleBreak.WRITERS, 50.0, True, True),
+        (BOB, StaleBreak.WRITERS, 50.0, False, False),
+        (BOB, StaleBreak.WRITERS, 5.0, True, False),
+        (ANYBODY, StaleBreak.WRITERS, 50.0, True, False),
+    ],
+)
+def test_who_may_break_a_lock(who: Principal, rule: StaleBreak, now: float, may_write: bool, may: bool) -> None:
+    policy = LockPolicy(breakers=frozenset({"alice", ""}), stale_break=rule)
+    lock = replace(make("t", "/a", principal=BOB), interval=10.0)
+    assert policy.may_break(lock, who, now, may_write=may_write) is may
+
+
+EXPIRED = End(Ending.EXPIRED, 100.0, version="v1")
+
+
+@pytest.mark.parametrize(
+    ("lock", "now", "forgivable"),
+    [
+        (make("t", "/a"), 99.0, False),  # not ended
+        (make("t", "/a"), 100.0, True),  # nobody noted it yet
+        (make("t", "/a"), 159.9, True),
+        (make("t", "/a"), 160.0, False),  # forgotten
+        (make("t", "/a/"), 100.0, False),  # a collection
+        (make("t", "/a", kind=Kind.CHECKOUT), 100.0, False),
+        (make("t", "/a", kind=Kind.TRANSACTION), 100.0, False),
+        (replace(make("t", "/a"), end=EXPIRED), 120.0, True),
+        (replace(make("t", "/a"), end=replace(EXPIRED, how=Ending.BROKEN)), 120.0, True),
+        (replace(make("t", "/a"), end=replace(EXPIRED, how=Ending.RELEASED)), 120.0, False),
+        (replace(make("t", "/a"), end=replace(EXPIRED, void=True)), 120.0, False),
+        (replace(make("t", "/a", expires=None), end=replace(EXPIRED, how=Ending.BROKEN)), 120.0, True),
+    ],
+)
+def test_whose_late_save_might_be_kept(lock: Lock, now: float, forgivable: bool) -> None:
+    assert is_forgivable(lock, now, 60) is forgivable
+
+
+@pytest.mark.parametrize(
+    ("lock", "version", "changed", "same"),
+    [
+        (make("t", "/a"), "v1", 50.0, True),
+        (make("t", "/a"), "v1", 100.5, False),
+        (make("t", "/a"), "v1", 99.99, False),  # the kernel's stamps lag behind
+        (make("t", "/a"), ABSENT, 0.0, False),  # somebody removed it
+        (replace(make("t", "/a"), end=EXPIRED), "v1", 500.0, True),  # somebody looked: what it was is known
+        (replace(make("t", "/a"), end=EXPIRED), "v2", 50.0, False),
+        (replace(make("t", "/a"), end=replace(EXPIRED, version=ABSENT)), ABSENT, 0.0, True),
+        (replace(make("t", "/a", expires=None)), "v1", 0.0, False),
+    ],
+)
+def test_whether_the_file_is_as_it_was(lock: Lock, version: str, changed: float, same: bool) -> None:
+    assert is_unchanged(lock, 120.0, version, changed) is same
 
 
 @pytest.mark.parametrize(
@@ -160,6 +255,14 @@ def test_who_passes_a_lock(kind: Kind, principal: Principal, token: bool, passed
     """RFC 4918 §6.4: another's token is worth nothing."""
     tokens = frozenset({"t"}) if token else frozenset({"other"})
     assert passes(make("t", "/a", kind=kind), principal, tokens) is passed
+
+
+def test_a_transaction_is_passed_by_its_name_too() -> None:
+    lock = replace(make("t", "/a", kind=Kind.TRANSACTION), transaction_id="txn-1")
+    assert passes(lock, ALICE, frozenset({"txn-1"}))
+    assert not passes(lock, BOB, frozenset({"txn-1"}))
+    assert not passes(lock, ALICE, frozenset({"txn-2"}))
+    assert not passes(replace(lock, transaction_id=None), ALICE, frozenset({"txn-1"}))
 
 
 # --- conflicts
@@ -327,14 +430,39 @@ def test_a_claim_is_stopped_by_whatever_protects_a_path_it_changes(
     assert len(found) == len(expected)
 
 
-@given(st.sampled_from(ROOTS), st.sampled_from([ZERO, INFINITY]), st.sampled_from(list(Scope)), LOCKS)
+@given(
+    st.sampled_from(ROOTS),
+    st.sampled_from([ZERO, INFINITY]),
+    st.sampled_from(list(Scope)),
+    st.sampled_from(list(Kind)),
+    LOCKS,
+)
 @settings(deadline=None, max_examples=200)
 def test_locks_conflict_that_protect_the_same_path_unless_both_are_shared(
-    root: DavPath, depth: Depth, scope: Scope, locks: list[Lock]
+    root: DavPath, depth: Depth, scope: Scope, kind: Kind, locks: list[Lock]
 ) -> None:
-    wanted = wish(root, depth, scope)
+    """Bob asks. Beside his own check-outs and maintenance his own write locks may stand, and the other way round."""
+    wanted = wish(root, depth, scope, kind)
+    joined = {(Kind.WRITE, Kind.CHECKOUT), (Kind.WRITE, Kind.MAINTENANCE)}
     assert conflicts(wanted, locks) == [
-        lock for lock in locks if protected(lock) & protected(wanted) and {lock.scope, scope} != {SHARED}
+        lock
+        for lock in locks
+        if protected(lock) & protected(wanted)
+        and {lock.scope, scope} != {SHARED}
+        and not (lock.principal == BOB and {(kind, lock.kind), (lock.kind, kind)} & joined)
+    ]
+
+
+@given(st.sampled_from(ROOTS), st.booleans(), LOCKS)
+@settings(deadline=None, max_examples=100)
+def test_reading_is_stopped_by_what_blocks_it_and_by_nothing_else(
+    path: DavPath, below: bool, locks: list[Lock]
+) -> None:
+    blocking = [replace(lock, blocks_reads=True) for lock in locks[::2]]
+    others = locks[1::2]
+    read = {other for other in PATHS if other == path or (below and path.contains(other))}
+    assert readers_stopped(path, blocking + others, ALICE, below=below) == [
+        lock for lock in blocking if protected(lock) & read and lock.principal == BOB
     ]
 
 

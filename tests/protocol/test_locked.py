@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from davserver.protocol.errors import LockConflict, Locked
-from davserver.protocol.holder import holder_name, is_plain, owner_text
+from davserver.protocol.holder import Viewer, holder_name, is_plain, owner_text
 from davserver.protocol.locked import (
     MAX_NAMED,
+    lock_details,
+    locked_element,
     locked_html,
     locked_json,
     locked_xml,
@@ -62,7 +64,7 @@ TRANSACTION = lock(
 
 
 def as_json(locked: Locked, viewer: Principal | None = BOB, now: float = NOW, prefix: str = "") -> dict[str, Any]:
-    told: dict[str, Any] = json.loads(locked_json(locked, viewer, now, prefix))
+    told: dict[str, Any] = json.loads(locked_json(locked, Viewer(viewer), now, prefix))
     return told
 
 
@@ -70,7 +72,7 @@ def as_json(locked: Locked, viewer: Principal | None = BOB, now: float = NOW, pr
 
 
 def test_somebody_is_editing() -> None:
-    body = locked_json(Locked(REPORT, [lock()]), BOB, NOW, "")
+    body = locked_json(Locked(REPORT, [lock()]), Viewer(BOB), NOW, "")
     assert body.decode() == (
         '{"error": "Locked", "message": "report.docx is being edited by Jane Smith until 15:30 UTC.", '
         '"path": "/docs/report.docx", "locked_by": "Jane Smith", "locked_until": "2026-06-15T15:30:00Z", '
@@ -157,7 +159,7 @@ def test_paths_are_hrefs_below_the_prefix() -> None:
     ],
 )  # fmt: skip
 def test_the_sentence(locks: list[Lock], words: str) -> None:
-    assert sentence(Locked(REPORT, locks), BOB, NOW) == words
+    assert sentence(Locked(REPORT, locks), Viewer(BOB), NOW) == words
     assert as_json(LockConflict(REPORT, locks))["message"] == words
 
 
@@ -186,7 +188,7 @@ def test_retry_when_all_may_be_gone(ends: list[str | None], seconds: int | None)
 
 def test_the_xml_form() -> None:
     locked = Locked(REPORT, [lock(owner=owned("<D:href>DOMAIN\\jane</D:href>"))])
-    assert locked_xml(locked, BOB, NOW, "").decode() == (
+    assert locked_xml(locked, Viewer(BOB), NOW, "").decode() == (
         '<?xml version="1.0" encoding="utf-8"?>\n'
         '<D:error xmlns:D="DAV:"><D:lock-token-submitted><D:href>/docs/report.docx</D:href></D:lock-token-submitted>'
         "<D:detail><D:lockinfo><D:lockscope><D:exclusive/></D:lockscope><D:locktype><D:write/></D:locktype>"
@@ -197,7 +199,9 @@ def test_the_xml_form() -> None:
 
 def test_a_lock_that_collides_says_so() -> None:
     """RFC 4918 §16."""
-    root = etree.fromstring(locked_xml(LockConflict(REPORT, [lock(until=None, principal=ANYBODY)]), BOB, NOW, "/dav"))
+    root = etree.fromstring(
+        locked_xml(LockConflict(REPORT, [lock(until=None, principal=ANYBODY)]), Viewer(BOB), NOW, "/dav")
+    )
     assert [etree.QName(child).localname for child in root] == ["no-conflicting-lock", "detail"]
     assert root.findtext("{DAV:}no-conflicting-lock/{DAV:}href") == "/dav/docs/report.docx"
     assert root.findtext(".//{DAV:}timeout") == "Infinite"
@@ -212,7 +216,7 @@ def test_one_href_and_one_lockinfo_for_each_root() -> None:
         lock(other),
         lock(scope=Scope.SHARED, until="2026-06-15T15:20:00", principal=BOB),
     ]
-    root = etree.fromstring(locked_xml(Locked(REPORT, locks), BOB, NOW, ""))
+    root = etree.fromstring(locked_xml(Locked(REPORT, locks), Viewer(BOB), NOW, ""))
     hrefs = ["/docs/report.docx", "/docs/x"]
     assert [each.text for each in root.findall("{DAV:}lock-token-submitted/{DAV:}href")] == hrefs
     assert [each.text for each in root.findall("{DAV:}detail/{DAV:}lockinfo/{DAV:}lockroot/{DAV:}href")] == hrefs
@@ -221,12 +225,34 @@ def test_one_href_and_one_lockinfo_for_each_root() -> None:
     assert len(as_json(Locked(REPORT, locks))["locks"]) == 4
 
 
+def test_a_refusal_of_many_resources_is_one_of_each() -> None:
+    """What stands in a 207 for each of them."""
+    other = DavPath(("docs", "x"))
+    locks = [lock(scope=Scope.SHARED), lock(other), lock(scope=Scope.SHARED, principal=BOB)]
+    first, second = LockConflict(REPORT, locks).by_root()
+    assert (first.path, len(first.locks)) == (REPORT, 2)
+    assert (second.path, len(second.locks)) == (other, 1)
+    element = locked_element(second, Viewer(BOB), NOW, "/dav")
+    root = etree.fromstring(b'<D:response xmlns:D="DAV:">%b</D:response>' % element)
+    assert [each.text for each in root.iter("{DAV:}href")] == ["/dav/docs/x"] * 2
+    assert root.find("{DAV:}error/{DAV:}no-conflicting-lock") is not None
+
+
+def test_what_helps_to_judge_a_lock_never_holds_its_token() -> None:
+    held = lock(client_address="192.0.2.7", client_agent="Office")
+    told = lock_details(held, Viewer(BOB), NOW, "")
+    assert told["client"] == {"address": "192.0.2.7", "agent": "Office"}
+    assert told["probably_stale"] is False
+    assert "fencing_number" not in told
+    assert held.token not in json.dumps(told)
+
+
 def test_thousands_of_locks_make_no_huge_answer() -> None:
-    locked = Locked(ROOT, [lock(DavPath((f"{n}.txt",))) for n in range(5000)])
+    locked = Locked(ROOT, [lock(DavPath((f"{n}.txt",))) for n in range(MAX_NAMED + 200)])
     assert len(as_json(locked)["locks"]) == MAX_NAMED
-    assert len(etree.fromstring(locked_xml(locked, BOB, NOW, "")).findall(".//{DAV:}lockinfo")) == MAX_NAMED
-    assert locked_html(locked, BOB, NOW, "").count(b"<dt>") == MAX_NAMED
-    assert "4999 more locks" in sentence(locked, BOB, NOW)
+    assert len(etree.fromstring(locked_xml(locked, Viewer(BOB), NOW, "")).findall(".//{DAV:}lockinfo")) == MAX_NAMED
+    assert locked_html(locked, Viewer(BOB), NOW, "").count(b"<dt>") == MAX_NAMED
+    assert f"{MAX_NAMED + 199} more locks" in sentence(locked, Viewer(BOB), NOW)
 
 
 # --- HTML
@@ -248,7 +274,7 @@ class Page(HTMLParser):
 
 def test_the_page_says_who_since_when_until_when_why_and_what_to_do() -> None:
     locked = Locked(REPORT, [lock(kind=Kind.CHECKOUT, reason="Review")])
-    shown = Page(locked_html(locked, BOB, NOW, "/dav").decode())
+    shown = Page(locked_html(locked, Viewer(BOB), NOW, "/dav").decode())
     assert "report.docx is checked out by Jane Smith until 15:30 UTC: Review." in shown.words
     assert "Held by Jane Smith since 2026-06-15 15:00 UTC until 15:30 UTC. Reason: Review." in shown.words
     assert ("a", {"href": "/dav/docs/report.docx"}) in shown.tags
@@ -256,12 +282,12 @@ def test_the_page_says_who_since_when_until_when_why_and_what_to_do() -> None:
 
 
 def test_a_lock_without_an_end() -> None:
-    shown = Page(locked_html(Locked(REPORT, [lock(until=None, principal=ANYBODY)]), BOB, NOW, "").decode())
+    shown = Page(locked_html(Locked(REPORT, [lock(until=None, principal=ANYBODY)]), Viewer(BOB), NOW, "").decode())
     assert "Held by another user since 2026-06-15 15:00 UTC, without an end." in shown.words
 
 
 def test_where_reading_is_blocked_too_nobody_is_sent_to_read() -> None:
-    shown = Page(locked_html(Locked(REPORT, [replace(MAINTENANCE, blocks_reads=True)]), BOB, NOW, "").decode())
+    shown = Page(locked_html(Locked(REPORT, [replace(MAINTENANCE, blocks_reads=True)]), Viewer(BOB), NOW, "").decode())
     assert "Nothing can be opened here until then." in shown.words
     assert "to read it" not in shown.words
 
@@ -291,11 +317,11 @@ def test_every_form_is_well_formed_whatever_the_names(
     held = lock(root, kind=kind, principal=Principal("x", person), reason=reason, transaction_id=transaction)
     locked = Locked(root, [held, lock(root, principal=ANYBODY, owner=owned("A &amp; B"))])
     for form in (locked_xml, locked_json, locked_html):
-        assert TOKEN.encode() not in form(locked, viewer, NOW, "/dav")
-    etree.fromstring(locked_xml(locked, viewer, NOW, "/dav"))
+        assert TOKEN.encode() not in form(locked, Viewer(viewer), NOW, "/dav")
+    etree.fromstring(locked_xml(locked, Viewer(viewer), NOW, "/dav"))
     told = as_json(locked, viewer)
     assert told["locks"][0]["path"] == root.href()
-    shown = Page(locked_html(locked, viewer, NOW, "/dav").decode())
+    shown = Page(locked_html(locked, Viewer(viewer), NOW, "/dav").decode())
     assert [tag for tag, _ in shown.tags] == [
         "html", "head", "meta", "title", "meta", "style", "body", "h1", "p", "dl", "dt", "dd", "dt", "dd", "p", "a",
     ]  # fmt: skip
@@ -340,7 +366,7 @@ def test_a_page_is_self_contained() -> None:
 )
 def test_the_holders_name(principal: Principal, owner: str | None, viewer: Principal | None, name: str | None) -> None:
     held = lock(principal=principal, owner=None if owner is None else owned(owner))
-    assert holder_name(held, viewer) == name
+    assert holder_name(held, Viewer(viewer)) == name
 
 
 def test_owner_text() -> None:

@@ -23,6 +23,7 @@ from davserver.protocol.errors import (
     Unauthorized,
     Unavailable,
 )
+from davserver.protocol.holder import OPERATOR, Viewer
 from davserver.protocol.locks import ANYBODY, Depth, Kind, Lock, Principal, Scope
 from davserver.protocol.messages import Response
 from davserver.protocol.paths import DavPath
@@ -42,7 +43,7 @@ def answer(
     refused: Refused,
     accept: str | None = None,
     content_type: str | None = None,
-    principal: Principal | None = None,
+    viewer: Viewer = OPERATOR,
     **more: object,
 ) -> tuple[Response, dict[str, str]]:
     response = render(
@@ -51,7 +52,7 @@ def answer(
         content_type=content_type,
         now=NOW,
         prefix="/dav",
-        principal=principal,
+        viewer=viewer,
         **more,  # type: ignore[arg-type]
     )
     return response, dict(response.headers)
@@ -99,7 +100,7 @@ def test_there_is_no_time_to_retry_when_no_lock_ends() -> None:
 
 def test_a_stranger_is_not_told_who_it_is() -> None:
     for accept in ("application/xml", "application/json", "text/html"):
-        response, _ = answer(Locked(PATH, [lock()]), accept, principal=ANYBODY)
+        response, _ = answer(Locked(PATH, [lock()]), accept, viewer=Viewer(ANYBODY))
         assert isinstance(response.body, bytes)
         assert b"Jane" not in response.body
         assert b"another user" in response.body

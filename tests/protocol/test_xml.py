@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 from xml.etree import ElementTree
 
@@ -17,6 +18,7 @@ from lxml import etree
 
 from davserver.protocol import xml, xml_out
 from davserver.protocol.errors import BadRequest, ContentTooLarge, Refused
+from davserver.protocol.holder import Viewer
 from davserver.protocol.locks import ANYBODY, Depth, Kind, Lock, Principal, Scope
 from davserver.protocol.paths import DavPath
 from davserver.protocol.properties import (
@@ -835,12 +837,14 @@ def lock(
 
 
 def discovery(locks: Sequence[Lock], viewer: Principal, agent: str = "", now: float = NOW) -> etree._Element:
-    body = xml_out.prop_response(xml_out.lockdiscovery(locks, viewer, now, lambda held: held.href("/dav"), agent))
+    body = xml_out.prop_response(
+        xml_out.lockdiscovery(locks, Viewer(viewer, agent=agent), now, lambda held: held.href("/dav"))
+    )
     return etree.fromstring(body)[0]
 
 
 def test_the_holder_sees_his_lock() -> None:
-    assert xml_out.lockdiscovery([lock()], JANE, NOW, lambda held: held.href("/dav")) == (
+    assert xml_out.lockdiscovery([lock()], Viewer(JANE), NOW, lambda held: held.href("/dav")) == (
         b"<D:lockdiscovery><D:activelock><D:lockscope><D:exclusive/></D:lockscope><D:locktype><D:write/></D:locktype>"
         b"<D:depth>0</D:depth>"
         + OWNER
@@ -876,7 +880,7 @@ def test_every_lock_is_told_in_terms_of_the_rfc(scope: Scope, depth: Depth, expi
 
 
 def test_no_locks() -> None:
-    assert xml_out.lockdiscovery([], BOB, NOW, str) == b"<D:lockdiscovery/>"
+    assert xml_out.lockdiscovery([], Viewer(BOB), NOW, str) == b"<D:lockdiscovery/>"
     assert len(discovery([lock(), lock(BOB)], BOB)) == 2
 
 
@@ -904,7 +908,19 @@ def test_no_locks() -> None:
     ],
 )  # fmt: skip
 def test_the_owner(principal: Principal, owner: bytes | None, viewer: Principal, agent: str, shown: bytes) -> None:
-    assert xml_out.shown_owner(lock(principal, owner), viewer, agent) == shown
+    assert xml_out.shown_owner(lock(principal, owner), Viewer(viewer, agent=agent)) == shown
+
+
+@pytest.mark.parametrize("viewer", [JANE, BOB])
+def test_a_lock_that_no_lock_made_says_what_it_is(viewer: Principal) -> None:
+    """Office and LibreOffice show the owner's text and nothing else, so that is where it stands."""
+    backup = replace(lock(kind=Kind.MAINTENANCE, owner=None), reason="nightly backup")
+    payment = replace(lock(kind=Kind.TRANSACTION, owner=None), transaction_id="txn-7")
+    shown = [element.findtext("{DAV:}owner") for element in discovery([backup, payment], viewer)]
+    assert shown == ["Jane Smith (maintenance: nightly backup)", "Jane Smith (transaction txn-7)"]
+    plain = [lock(kind=Kind.CHECKOUT, owner=None), lock(kind=Kind.MAINTENANCE, owner=None)]
+    shown = [element.findtext("{DAV:}owner") for element in discovery(plain, viewer)]
+    assert shown == ["Jane Smith", "Jane Smith (maintenance)"]
 
 
 @given(elements(), st.sampled_from([JANE, BOB, ANYBODY]), st.sampled_from(["", LIBREOFFICE]))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import stat
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,6 @@ import pytest
 from world import (
     COLOUR,
     HOLD,
-    NOW,
     Nothing,
     World,
     mounted,
@@ -24,15 +25,19 @@ from world import (
     write,
 )
 
-from davserver.protocol.errors import Busy, InsufficientStorage, LockConflict, NotFound, Refused
+from davserver.protocol.errors import Busy, InsufficientStorage, InternalError, LockConflict, NotFound, Refused
 from davserver.protocol.locks import ANYBODY, Depth, LockRequest, Scope
+from davserver.protocol.paths import ROOT
 from davserver.protocol.properties import RemoveProperty
 from davserver.storage import changes, copying, rename
 from davserver.storage.hold import Unproven
 from davserver.storage.journal import Intent, Kind
 from davserver.storage.node import AlreadyThere, OtherDevice
 from davserver.storage.recovery import Recorded, recover_all, settle
+from davserver.storage.share import Shares
+from davserver.storage.staged import StagedCopy, StagedFile
 from davserver.storage.staging import FOLDER
+from davserver.storage.tree import Tree
 
 
 @pytest.fixture(params=["kernel", "fallbacks"])
@@ -359,14 +364,15 @@ def test_locks_end_with_what_they_protect(world: World) -> None:
 def lock_and_make(world: World, where: str) -> str:
     """As LOCK does on an unmapped URL."""
     request = LockRequest(path(where), Depth.ZERO, Scope.EXCLUSIVE, ANYBODY, None, 3600)
-    with world.locks.hold((path(where),), principal=ANYBODY, tokens=frozenset(), now=NOW) as hold:
+    with world.locks.hold((path(where),), principal=ANYBODY, tokens=frozenset()) as hold:
         tokens: list[str] = []
 
         def rows() -> str:
-            tokens.append(world.locks.acquire(hold, request, NOW).token)
+            tokens.append(world.locks.acquire(hold, request).token)
             return tokens[0]
 
-        changes.create(world.shares, HOLD, path(where), lambda spot: world.tree.create_empty(HOLD, spot), rows)
+        with world.tree.spot(path(where)) as there, StagedFile(world.tree, there) as staged:
+            changes.create(world.shares, HOLD, path(where), lambda spot: staged.commit(HOLD, spot, replace=False), rows)
     return tokens[0]
 
 
@@ -378,7 +384,7 @@ def test_what_is_made_and_its_lock_come_together_or_not_at_all(world: World, mon
         lock_and_make(world, "/n")
     with pytest.raises(Refused):
         lock_and_make(world, "/missing/n")
-    monkeypatch.setattr(world.tree, "create_empty", failing(28))
+    monkeypatch.setattr(StagedFile, "commit", failing(28))
     with pytest.raises(InsufficientStorage):
         lock_and_make(world, "/full")
     monkeypatch.undo()
@@ -472,3 +478,43 @@ def test_what_cannot_be_ended_now_is_told_and_left(world: World, caplog: pytest.
     assert "an interrupted delete of /.davserver~x is still open" in caplog.text
     assert world.journal.all() == [intent]
     world.journal.drop(intent)
+
+
+def test_a_disk_that_is_not_mounted_has_lost_nothing(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """Then a share has nothing in it, not even a stage; what its intents are about comes back with it."""
+    write(world.tree, "/f", b"x")
+    world.colour("/f", "blue")
+    intent = world.journal.record(Intent(Kind.DELETE, path("/f"), inode=1))
+    for tree in world.trees:
+        tree.close()
+    world.trees.clear()
+    (world.root / "f").unlink()
+    shutil.rmtree(world.root / FOLDER, ignore_errors=True)
+    tree = Tree(str(world.root), ROOT, durable=False)
+    world.trees.append(tree)
+    recover_all(Shares([replace(next(iter(world.shares)), tree=tree)]))
+    assert "is its disk mounted?" in caplog.text
+    assert (world.journal.all(), world.colours) == ([intent], {"/f": "blue"})
+    world.journal.drop(intent)
+
+
+def test_a_copy_that_may_not_last_leaves_its_source(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MOVE between file systems: the copy has come, and the fsync of its folder fails."""
+    write(world.tree, "/f", b"x")
+    world.colour("/f", "blue")
+    (tmp_path / "second").mkdir()
+    world.mount("/s", tmp_path / "second")
+    target = world.shares.of(path("/s")).tree
+    real, failed = StagedCopy.commit, failing(5)
+
+    def commit(*arguments: object, **options: object) -> object:
+        real(*arguments, **options)  # type: ignore[arg-type]
+        return failed()
+
+    monkeypatch.setattr(StagedCopy, "commit", commit)
+    with pytest.raises(InternalError):
+        world.carry("/f", "/s/f", replacing=False)
+    assert (names(world.tree), names(target, "/s")) == (["f"], ["f"])
+    assert (world.colours, world.journal.all()) == ({"/f": "blue"}, [])

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from davserver.protocol.errors import Unavailable
 from davserver.protocol.paths import ROOT, DavPath
 from davserver.storage.gate import Gate
 
@@ -74,6 +75,52 @@ def test_crossing_reservations_do_not_block_each_other_for_ever(tmp_path: Path) 
     for thread in threads:
         thread.join(30)
     assert not any(thread.is_alive() for thread in threads)
+
+
+def test_a_folder_in_which_somebody_always_writes_is_free_for_a_moment_all_the_same(tmp_path: Path) -> None:
+    """Eight writers hand a folder from one to the next without a gap; who wants it alone gets it."""
+    gate, stop, inside = Gate(str(tmp_path)), threading.Event(), threading.Semaphore(0)
+    turns = [threading.Event() for _ in range(8)]
+
+    def write(number: int) -> None:
+        """Leaves only when the next one has come in, or waits in front of the door for the one who wants it all."""
+        while not stop.is_set():
+            with gate.reserve([path(f"/a/{number}")]):
+                inside.release()
+                turns[(number + 1) % 8].set()
+                turns[number].wait(0.05)
+                turns[number].clear()
+
+    threads = [threading.Thread(target=write, args=(number,), daemon=True) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for _ in range(8):
+        assert inside.acquire(timeout=10)
+    alone = threading.Event()
+
+    def want_all() -> None:
+        with gate.reserve([path("/a")]):
+            alone.set()
+
+    waiting = threading.Thread(target=want_all, daemon=True)
+    waiting.start()
+    got_it = alone.wait(20)
+    stop.set()
+    for thread in (*threads, waiting):
+        thread.join(10)
+    assert got_it
+
+
+def test_without_its_folder_nobody_passes(tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    folder.mkdir()
+    gate = Gate(str(folder))
+    folder.rename(tmp_path / "away")
+    with pytest.raises(Unavailable), gate.reserve([ROOT]):
+        raise AssertionError("nobody gets here")
+    (tmp_path / "away").rename(folder)
+    with gate.reserve([ROOT]):
+        pass
 
 
 def test_the_block_may_raise(tmp_path: Path) -> None:

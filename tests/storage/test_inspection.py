@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from world import NOW, World, path, write
+from world import World, path, write
 
 from davserver.storage.inspection import Problem, inspect, mend
 from davserver.storage.journal import Intent, Kind
@@ -27,11 +27,11 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 def found(world: World, **options: bool) -> list[tuple[Problem, str, bool]]:
-    return [(each.problem, each.path.key, each.mendable) for each in inspect(world.shares, NOW, **options)]
+    return [(each.problem, each.path.key, each.mendable) for each in inspect(world.shares, **options)]
 
 
 def mend_all(world: World, **options: bool) -> list[bool]:
-    return [mend(world.shares, finding) for finding in list(inspect(world.shares, NOW, **options))]
+    return [mend(world.shares, finding) for finding in list(inspect(world.shares, **options))]
 
 
 def test_files_and_state_that_agree(world: World) -> None:
@@ -60,7 +60,7 @@ def test_what_went_behind_the_servers_back(world: World) -> None:
 def test_what_came_back_before_it_was_mended_is_left_alone(world: World) -> None:
     os.unlink(world.root / "f")
     os.unlink(world.root / "locked")
-    findings = list(inspect(world.shares, NOW))
+    findings = list(inspect(world.shares))
     (world.root / "f").touch()
     (world.root / "locked").touch()
     assert all(mend(world.shares, finding) for finding in findings)
@@ -88,7 +88,7 @@ def test_an_interrupted_change_is_ended(world: World, monkeypatch: pytest.Monkey
         (Problem.INTENT, "/n", True),
         (Problem.INTENT, "/m", True),
     ]
-    assert [each.detail for each in inspect(world.shares, NOW)] == ["delete", "copy", "move of /g"]
+    assert [each.detail for each in inspect(world.shares)] == ["delete", "copy", "move of /g"]
     assert all(mend_all(world))
     assert found(world) == []
     assert set(world.colours) == {"/g", "/locked"}
@@ -112,7 +112,7 @@ def test_leftovers_of_dead_processes(world: World, monkeypatch: pytest.MonkeyPat
     dead = world.root / FOLDER / "dead"
     (dead / "tree").mkdir(parents=True)
     (world.root / FOLDER / "a file").touch()
-    assert [each.detail for each in inspect(world.shares, NOW)] == ["dead/tree"]
+    assert [each.detail for each in inspect(world.shares)] == ["dead/tree"]
     assert mend_all(world) == [True]
     assert found(world) == []
     living.close()

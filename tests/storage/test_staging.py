@@ -100,9 +100,10 @@ def test_a_start_does_not_wait_for_all_to_be_cleared(
 ) -> None:
     for number in range(3):
         (tmp_path / FOLDER / "dead" / str(number)).mkdir(parents=True)
-    go_on, real = threading.Event(), staging._clear
+    begun, go_on, real = threading.Event(), threading.Event(), staging._clear
 
     def wait(*arguments: object) -> int:
+        begun.set()
         go_on.wait()
         return real(*arguments)  # type: ignore[arg-type]
 
@@ -110,6 +111,7 @@ def test_a_start_does_not_wait_for_all_to_be_cleared(
     monkeypatch.setattr(staging, "_PATIENCE", 0)
     stage = Stage(parent)
     assert len(os.listdir(tmp_path / FOLDER / "dead")) == 3
+    assert begun.wait(60)
     threading.Timer(0.05, go_on.set).start()
     stage.close()  # leaves the rest for another time
     assert len(os.listdir(tmp_path / FOLDER / "dead")) == 2

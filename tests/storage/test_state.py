@@ -1,11 +1,13 @@
-"""SqliteState: transactions, threads, and what happens when the database is away."""
+"""SqliteState: transactions, threads, the disk, and what happens when the database is away."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,8 @@ from davserver.storage import sqlite
 from davserver.storage.sqlite import SqliteState
 from davserver.storage.state import StateError
 
-LATEST = "SELECT latest FROM clock"
+LATEST = "SELECT latest FROM progress"
+SET = "UPDATE progress SET latest = ?"
 
 
 @pytest.fixture
@@ -25,23 +28,42 @@ def state(tmp_path: Path) -> Iterator[SqliteState]:
     state.close()
 
 
+def put(state: SqliteState, value: int) -> None:
+    with state.transaction():
+        state.query(SET, (value,))
+
+
+def in_thread(function: Callable[[], object]) -> list[object]:
+    """What it returned or raised, on a connection of its own."""
+    results: list[object] = []
+
+    def run() -> None:
+        try:
+            results.append(function())
+        except Exception as error:
+            results.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    return results
+
+
 def test_a_transaction_happens_as_a_whole(state: SqliteState) -> None:
     with state.transaction():
-        state.query("UPDATE clock SET latest = 1")
+        state.query(SET, (1,))
         with state.transaction():
-            state.query("UPDATE clock SET latest = latest + 1")
+            state.query("UPDATE progress SET latest = latest + 1")
     assert state.query(LATEST) == [(2,)]
-    state.close()
 
 
 def test_a_transaction_that_fails_leaves_nothing(state: SqliteState) -> None:
     with pytest.raises(ZeroDivisionError), state.transaction():
-        state.query("UPDATE clock SET latest = 1")
+        state.query(SET, (1,))
         with state.transaction():
-            state.query("UPDATE clock SET latest = 2")
+            state.query(SET, (2,))
         raise ZeroDivisionError
     assert state.query(LATEST) == [(0,)]
-    state.close()
 
 
 def test_each_thread_has_its_own_transaction(state: SqliteState) -> None:
@@ -49,7 +71,7 @@ def test_each_thread_has_its_own_transaction(state: SqliteState) -> None:
         for _ in range(50):
             with state.transaction():
                 ((latest,),) = state.query(LATEST)
-                state.query("UPDATE clock SET latest = ?", (latest + 1,))
+                state.query(SET, (latest + 1,))
 
     threads = [threading.Thread(target=add) for _ in range(8)]
     for thread in threads:
@@ -57,16 +79,128 @@ def test_each_thread_has_its_own_transaction(state: SqliteState) -> None:
     for thread in threads:
         thread.join()
     assert state.query(LATEST) == [(400,)]
+
+
+def test_a_look_that_fails_otherwise_is_not_taken_for_a_long_one(tmp_path: Path, state: SqliteState) -> None:
+    other = sqlite3.connect(tmp_path / "other.db", isolation_level=None)
+    other.execute("CREATE TABLE t (x)")
+    other.execute("BEGIN EXCLUSIVE")
+    beside = sqlite3.connect(tmp_path / "other.db", timeout=0)
+    with pytest.raises(sqlite3.OperationalError, match="locked"):
+        state._check(beside)
+    beside.close()
+    other.close()
+
+
+def test_a_connection_that_failed_is_not_used_again(state: SqliteState) -> None:
+    before = state._connection()
+    with pytest.raises(Unavailable):
+        state.query("SELECT * FROM what_is_not_there")
+    assert state._connection() is not before
+    assert state.query("SELECT count(*) FROM progress") == [(1,)]
+
+
+def test_a_database_that_goes_as_it_is_found_is_away(state: SqliteState, monkeypatch: pytest.MonkeyPatch) -> None:
+    connection = state._connection()
+    monkeypatch.setattr(state, "_in_place", lambda: None)
+    with pytest.raises(Unavailable):
+        state._adopt(connection)
+
+
+def test_a_fault_of_ours_is_no_trouble_of_the_state(state: SqliteState) -> None:
+    with pytest.raises(sqlite3.IntegrityError):
+        put(state, None)  # type: ignore[arg-type]
+    with pytest.raises(sqlite3.ProgrammingError):
+        state.query(LATEST, (1,))
+    put(state, 1)
+
+
+def test_it_may_be_closed_twice(tmp_path: Path) -> None:
+    state = SqliteState(str(tmp_path), durable=True)
+    put(state, 1)
+    state.close()
     state.close()
 
 
-@pytest.mark.parametrize(("durable", "level"), [(True, 2), (False, 1)])
-def test_durability_is_what_was_asked_for(durable: bool, level: int, tmp_path: Path) -> None:
-    state = SqliteState(str(tmp_path), durable=durable)
-    assert state.query("PRAGMA synchronous") == [(level,)]
+# --- the disk
+
+
+def test_what_is_committed_is_on_the_disk_before_it_is_acknowledged(
+    state: SqliteState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = os.stat(state._path + "-wal")
+    flushed: list[tuple[int, int]] = []
+
+    def flush(fd: int) -> None:
+        flushed.append((os.fstat(fd).st_ino, os.fstat(fd).st_size))
+
+    monkeypatch.setattr(os, "fdatasync", flush)
+    put(state, 1)
+    assert flushed == [(log.st_ino, os.stat(state._path + "-wal").st_size)]
+    with state.transaction():
+        state.query(LATEST)
+    assert len(flushed) == 1  # nothing was changed, so there is nothing to flush
+    assert os.stat(state._path).st_mode & 0o077 == 0
     assert state.query("PRAGMA journal_mode") == [("wal",)]
-    assert os.stat(tmp_path / "state.db").st_mode & 0o077 == 0
+
+
+def test_relaxed_flushes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fdatasync", lambda _: pytest.fail("flushed"))
+    state = SqliteState(str(tmp_path), durable=False)
+    put(state, 1)
     state.close()
+
+
+def test_writers_at_work_together_share_a_flush(state: SqliteState, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three commits are made while the first is being flushed: one more flush is enough for all of them."""
+    begun, go_on, flushes = threading.Event(), threading.Event(), []
+
+    def flush(fd: int) -> None:
+        flushes.append(fd)
+        if len(flushes) == 1:
+            begun.set()
+            assert go_on.wait(10)
+
+    monkeypatch.setattr(os, "fdatasync", flush)
+    asked = state._flush
+    assert asked is not None
+    threads = [threading.Thread(target=put, args=(state, number)) for number in range(4)]
+    threads[0].start()
+    assert begun.wait(10)
+    for thread in threads[1:]:
+        thread.start()
+    deadline = time.monotonic() + 10
+    while asked._asked < 4 and time.monotonic() < deadline:
+        threads[1].join(0.01)
+    go_on.set()
+    for thread in threads:
+        thread.join()
+    assert len(flushes) == 2
+
+
+def test_what_may_not_be_on_the_disk_is_not_acknowledged(state: SqliteState, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", fail)
+        with pytest.raises(Unavailable):
+            put(state, 1)
+    put(state, 2)
+
+
+def test_a_full_disk_is_507(state: SqliteState) -> None:
+    ((pages,),) = state.query("PRAGMA page_count")
+    state.query(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(InsufficientStorage), state.transaction():
+        for number in range(10_000):
+            state.query("INSERT INTO properties VALUES (?, 'n', 'l', NULL, ?)", (f"/{number}", b"x" * 1000))
+    assert state.query("SELECT count(*) FROM properties") == [(0,)]
+    state.query("PRAGMA max_page_count = 1000000")
+    put(state, 1)
+
+
+# --- the start
 
 
 def test_a_newer_database_stops_the_start(tmp_path: Path, state: SqliteState) -> None:
@@ -77,11 +211,73 @@ def test_a_newer_database_stops_the_start(tmp_path: Path, state: SqliteState) ->
 
 
 def test_a_folder_that_is_none_stops_the_start(tmp_path: Path) -> None:
-    with pytest.raises(StateError, match="cannot be opened"):
+    with pytest.raises(StateError, match="cannot be written"):
         SqliteState(str(tmp_path / "missing"), durable=True)
     (tmp_path / "state.db").write_bytes(b"this is no database at all" * 100)
     with pytest.raises(StateError, match="cannot be opened"):
         SqliteState(str(tmp_path), durable=True)
+    (tmp_path / "writers").unlink()
+    (tmp_path / "writers").mkdir()
+    with pytest.raises(StateError, match="cannot be opened"):
+        SqliteState(str(tmp_path), durable=True)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written_stops_the_start(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(StateError, match="cannot be written"):
+        SqliteState(str(tmp_path), durable=True)
+
+
+def fill(state: SqliteState) -> None:
+    with state.transaction():
+        for number in range(2000):
+            state.query("INSERT INTO properties VALUES (?, 'n', 'l', NULL, ?)", (f"/{number}", b"x" * 500))
+    state.query("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def damage(file: Path) -> None:
+    with open(file, "r+b") as opened:
+        opened.seek(4096 * 20)
+        opened.write(os.urandom(4096 * 40))
+
+
+def test_a_damaged_database_stops_the_start(tmp_path: Path, state: SqliteState) -> None:
+    fill(state)
+    state.close()
+    damage(tmp_path / "state.db")
+    with pytest.raises(StateError, match=r"is damaged|malformed"):
+        SqliteState(str(tmp_path), durable=True)
+
+
+def test_a_look_at_a_large_database_ends_in_time(
+    tmp_path: Path, state: SqliteState, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(state)
+    monkeypatch.setattr(sqlite, "CHECK_SECONDS", -1.0)
+    caplog.set_level("INFO", "davserver")
+    monkeypatch.setattr(sqlite, "CHECK_STEPS", 10)
+    again = SqliteState(str(tmp_path), durable=True)
+    assert "only a part" in caplog.text
+    assert again.query("SELECT count(*) FROM properties") == [(2000,)]
+    again.close()
+
+
+def test_what_else_goes_wrong_at_the_start_is_told(tmp_path: Path, state: SqliteState) -> None:
+    """A table that is not ours, under the name of one that is."""
+    with state.transaction():
+        state.query("ALTER TABLE progress RENAME COLUMN latest TO other")
+    state.close()
+    with pytest.raises(StateError, match="cannot be opened"):
+        SqliteState(str(tmp_path), durable=True)
+
+
+def test_a_fault_of_ours_is_no_trouble_of_the_database(state: SqliteState) -> None:
+    with pytest.raises(sqlite3.IntegrityError), state.transaction():
+        state.query("INSERT INTO progress VALUES (2, 0, 0, 0)")
+
+
+# --- the database is away while the server runs
 
 
 def test_a_database_that_somebody_else_holds_is_503(
@@ -92,46 +288,135 @@ def test_a_database_that_somebody_else_holds_is_503(
     state.query("PRAGMA busy_timeout = 50")
     with pytest.raises(Unavailable), state.transaction():
         raise AssertionError("nobody gets here")
-    with pytest.raises(Unavailable):
-        state.query("UPDATE clock SET latest = 1")
     assert state.query(LATEST) == [(0,)]  # reading goes on
     other.execute("COMMIT")
     other.close()
-    state.query("UPDATE clock SET latest = 1")
-    state.close()
+    put(state, 1)
+    assert state.query(LATEST) == [(1,)]
 
 
-def test_a_damaged_database_is_503(tmp_path: Path, state: SqliteState) -> None:
+@pytest.mark.slow
+def test_many_writers_do_not_wait_one_after_the_other_for_somebody_else(tmp_path: Path, state: SqliteState) -> None:
+    """Two processes, six threads each: all are refused while the database is held, none later than in 5 s."""
+    second = SqliteState(str(tmp_path), durable=True)
+    other = sqlite3.connect(tmp_path / "state.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    took: list[float] = []
+
+    def write(each: SqliteState) -> None:
+        since = time.monotonic()
+        with pytest.raises(Unavailable):
+            put(each, 1)
+        took.append(time.monotonic() - since)
+
+    threads = [threading.Thread(target=write, args=(each,)) for each in (state, second) * 6]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(took) == 12
+    assert max(took) < 5
+    other.execute("COMMIT")
+    other.close()
+    put(state, 1)
+    put(second, 2)
+    second.close()
+
+
+def test_a_database_that_is_taken_away_is_503_until_it_is_back(tmp_path: Path, state: SqliteState) -> None:
+    put(state, 1)
+    away = tmp_path / "away"
+    away.mkdir()
+    for file in tmp_path.glob("state.db*"):
+        shutil.move(file, away)
+    with pytest.raises(Unavailable):
+        put(state, 2)
+    with pytest.raises(Unavailable):
+        state.query(LATEST)
+    (result,) = in_thread(lambda: put(state, 2))
+    assert isinstance(result, Unavailable)
+    assert list(tmp_path.glob("state.db*")) == []  # nobody made a new one in its place
+    for file in away.iterdir():
+        shutil.move(file, tmp_path)
+    assert state.query(LATEST) == [(1,)]
+    put(state, 2)
+    assert in_thread(lambda: state.query(LATEST)) == [[(2,)]]
+
+
+def test_a_database_that_is_deleted_is_503(tmp_path: Path, state: SqliteState) -> None:
+    """What is still open would answer; but a server that starts now sees nothing of it."""
+    put(state, 1)
+    for file in tmp_path.glob("state.db*"):
+        file.unlink()
+    with pytest.raises(Unavailable):
+        put(state, 2)
+
+
+def test_a_log_that_is_deleted_is_noticed(tmp_path: Path, state: SqliteState) -> None:
+    put(state, 1)
+    (tmp_path / "state.db-wal").unlink()
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            put(state, 2)
+
+
+def test_a_copy_that_is_put_back_is_used(tmp_path: Path, state: SqliteState) -> None:
+    put(state, 1)
     state.query("PRAGMA wal_checkpoint(TRUNCATE)")
+    shutil.copy(tmp_path / "state.db", tmp_path / "copy")
+    put(state, 2)
+    for file in tmp_path.glob("state.db*"):
+        file.unlink()
+    (tmp_path / "copy").rename(tmp_path / "state.db")
+    with state.transaction():
+        assert state.query(LATEST) == [(1,)]
+        state.query(SET, (3,))
+    assert in_thread(lambda: state.query(LATEST)) == [[(3,)]]
+
+
+def test_its_successor_keeps_its_log(tmp_path: Path) -> None:
+    """SQLite knows a log by its name: closing the database that was replaced must not remove the other's."""
+    state = SqliteState(str(tmp_path), durable=True)
+    put(state, 1)
+    for file in tmp_path.glob("state.db*"):
+        file.unlink()
+    other = SqliteState(str(tmp_path), durable=True)
+    put(other, 5)
+    state.close()
+    third = SqliteState(str(tmp_path), durable=True)
+    assert third.query(LATEST) == [(5,)]
+    third.close()
+    other.close()
+
+
+def test_one_of_another_version_is_not_used(tmp_path: Path, state: SqliteState) -> None:
+    for file in tmp_path.glob("state.db*"):
+        file.unlink()
+    other = sqlite3.connect(tmp_path / "state.db")
+    other.execute("PRAGMA user_version = 99")
+    other.execute("CREATE TABLE progress (latest)")
+    other.close()
+    with pytest.raises(Unavailable, match="another version"):
+        put(state, 1)
+
+
+@pytest.mark.parametrize("where", [0, 1])
+def test_a_damaged_database_is_503_until_it_is_mended(where: int, tmp_path: Path, state: SqliteState) -> None:
+    fill(state)
+    whole = (tmp_path / "state.db").read_bytes()
     with open(tmp_path / "state.db", "r+b") as file:
-        file.seek(0)
-        file.write(os.urandom(os.path.getsize(tmp_path / "state.db")))
-    caught: list[Unavailable] = []
-
-    def ask() -> None:
-        """On a connection of its own, which has read nothing yet."""
-        try:
-            state.query(LATEST)
-        except Unavailable as refused:
-            caught.append(refused)
-
-    fresh = threading.Thread(target=ask)
-    fresh.start()
-    fresh.join()
-    assert len(caught) == 1
-    state.close()
-
-
-def test_a_full_disk_is_507(state: SqliteState) -> None:
-    ((pages,),) = state.query("PRAGMA page_count")
-    state.query(f"PRAGMA max_page_count = {pages}")
-    with pytest.raises(InsufficientStorage), state.transaction():
-        for number in range(10_000):
-            state.query("INSERT INTO properties VALUES (?, 'n', 'l', NULL, ?)", (f"/{number}", b"x" * 1000))
-    assert state.query("SELECT count(*) FROM properties") == [(0,)]
-    state.close()
-
-
-def test_a_refusal_passes_through_unchanged() -> None:
-    with pytest.raises(Unavailable, match="as it was"), sqlite._refusing():
-        raise Unavailable("as it was")
+        file.seek(where * 4096)
+        file.write(os.urandom(len(whole) - where * 4096))
+    count = "SELECT count(*) FROM properties WHERE xml IS NOT NULL"
+    for _ in range(3):
+        (result,) = in_thread(lambda: state.query(count))
+        assert isinstance(result, Unavailable)
+    open_connections = len(state._connections)
+    for _ in range(5):
+        in_thread(lambda: put(state, 2))
+    assert len(state._connections) <= open_connections  # those that failed were closed
+    with open(tmp_path / "state.db", "r+b") as file:
+        file.write(whole)
+    assert in_thread(lambda: state.query(count)) == [[(2000,)]]
+    put(state, 2)
+    assert state.query(LATEST) == [(2,)]

@@ -298,25 +298,19 @@ def test_a_new_name_is_made_once(tree: Tree) -> None:
     assert tree.stat(path("/f")) == won[0]
 
 
-def make_empty(tree: Tree, where: str) -> None:
-    with tree.spot(path(where)) as spot:
-        tree.create_empty(HOLD, spot)
-
-
 def test_folders_and_empty_files(tree: Tree) -> None:
     make_folder(tree, "/d")
-    make_empty(tree, "/d/f")
+    write(tree, "/d/f", b"")
     assert names(tree, "/d") == ["f"]
     assert read(tree, "/d/f") == b""
-    for make in (make_folder, make_empty):
-        for taken in ("/d", "/d/f"):
-            with pytest.raises(AlreadyThere):
-                make(tree, taken)
-        for orphan in ("/missing/x", "/d/f/x"):
-            with pytest.raises(Conflict):
-                make(tree, orphan)
-        with pytest.raises(Forbidden):
-            make(tree, "/")
+    for taken in ("/d", "/d/f"):
+        with pytest.raises(AlreadyThere):
+            make_folder(tree, taken)
+    for orphan in ("/missing/x", "/d/f/x"):
+        with pytest.raises(Conflict):
+            make_folder(tree, orphan)
+    with pytest.raises(Forbidden):
+        make_folder(tree, "/")
 
 
 def test_what_is_at_a_path_that_something_is_to_be_made_at(tree: Tree) -> None:
@@ -369,7 +363,6 @@ def test_nothing_changes_without_the_proof(tree: Tree) -> None:
         changes: list[Callable[[], object]] = [
             lambda: staged.commit(Nothing(), spot, replace=False),
             lambda: tree.create_collection(Nothing(), spot),
-            lambda: tree.create_empty(Nothing(), spot),
             lambda: tree.set_mtime(Nothing(), path("/f"), 1),
         ]
         for change in changes:

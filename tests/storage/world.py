@@ -121,7 +121,7 @@ class World:
         self.root = root
         state.mkdir(exist_ok=True)
         self.state = SqliteState(str(state), durable=durable)
-        self.locks = LockManager(self.state, Gate(str(state)), LockPolicy())
+        self.locks = LockManager(self.state, Gate(str(state)), LockPolicy(), clock=lambda: NOW)
         self.properties = PropertyStore(self.state)
         self.journal = Journal(self.state)
         self.trees: list[Tree] = []
@@ -187,12 +187,12 @@ class World:
 
     def lock(self, where: str) -> str:
         request = LockRequest(path(where), Depth.ZERO, Scope.EXCLUSIVE, ANYBODY, None, 3600)
-        with self.locks.hold((path(where),), principal=ANYBODY, tokens=frozenset(), now=NOW) as hold:
-            return self.locks.acquire(hold, request, NOW).token
+        with self.locks.hold((path(where),), principal=ANYBODY, tokens=frozenset()) as hold:
+            return self.locks.acquire(hold, request).token
 
     @property
     def locked(self) -> list[str]:
-        return [lock.root.key for lock in self.locks.active(NOW)]
+        return [lock.root.key for lock in self.locks.active()]
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from cheroot.server import HTTPConnection
 
 from davserver.protocol.errors import BadRequest, InternalError, Refused, RequestTimeout, Unavailable
+from davserver.protocol.holder import OPERATOR
 from davserver.protocol.messages import FileSlice
 from davserver.protocol.reasons import reason
 from davserver.protocol.refusal import render
@@ -322,7 +323,7 @@ class DavConnection(HTTPConnection):
     def _refuse(self, refused: Refused) -> bool:
         """Answer what is no request, and end."""
         self._head = self._exchange = None
-        response = render(refused, accept=None, content_type=None, now=time(), prefix="", principal=None)
+        response = render(refused, accept=None, content_type=None, now=time(), prefix="", viewer=OPERATOR)
         if not isinstance(response.body, bytes):
             raise TypeError("a refusal is one piece")
         headers = (*response.headers, ("Content-Length", str(len(response.body))))

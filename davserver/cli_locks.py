@@ -1,0 +1,280 @@
+"""The commands `locks` and `maintenance`: they work on the store, whether a server runs or not.
+
+Who may write the state folder may do this. A lock is named by its number; its token is never printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from datetime import datetime, timedelta
+from typing import Any
+
+from davserver.placement import state_folder
+from davserver.protocol.errors import LockConflict, Refused
+from davserver.protocol.holder import OPERATOR, SOMEBODY, holder_name
+from davserver.protocol.locked import lock_details
+from davserver.protocol.locks import Kind, Lock, Principal
+from davserver.protocol.moments import iso
+from davserver.protocol.paths import DavPath, quote_name
+from davserver.settings import Settings, SettingsError, parse_duration
+from davserver.storage.lock_service import LockFilter, LockService
+
+#: Gives a command its parser: (name, example, description, what it does).
+Add = Callable[[str, str, str, "Callable[[argparse.Namespace], int]"], argparse.ArgumentParser]
+#: The settings that a command is to work with.
+Load = Callable[[argparse.Namespace], Settings]
+
+
+def add_lock_commands(add: Add, load: Load) -> None:
+    """`locks list|show|break`."""
+
+    def command(
+        name: str, example: str, description: str, run: Callable[[LockService, argparse.Namespace], int]
+    ) -> argparse.ArgumentParser:
+        parser = add(name, example, description, lambda arguments: _with_service(load(arguments), arguments, run))
+        _add_where(parser)
+        return parser
+
+    listing = command("list", "davserver locks list --holder alice", "List who holds which locks.", _list)
+    listing.add_argument("path", nargs="?", metavar="PATH", help="only what protects this path, or lies below it")
+    listing.add_argument("--holder", metavar="NAME", help="only locks of this user")
+    listing.add_argument("--kind", choices=[kind.value for kind in Kind], help="only locks of this kind")
+    listing.add_argument("--stale", action="store_true", help="only locks whose client has probably gone")
+    listing.add_argument("--json", action="store_true", help="as JSON, for programs")
+    show = command("show", "davserver locks show 7", "Show all that is known of a lock, but its token.", _show)
+    show.add_argument("number", type=int, metavar="ID", help="its number in the list")
+    show.add_argument("--json", action="store_true", help="as JSON, for programs")
+    breaking = command(
+        "break",
+        'davserver locks break 7 --reason "Jane is on holiday"',
+        "End locks against their holders' will. A save of theirs is still accepted while nobody else has written.",
+        _break,
+    )
+    breaking.add_argument("numbers", type=int, nargs="+", metavar="ID", help="numbers in the list")
+    breaking.add_argument("--reason", required=True, type=_reason, help="why; the holder is told")
+
+
+def add_maintenance_commands(add: Add, load: Load) -> None:
+    """`maintenance on|off|status`."""
+
+    def command(
+        name: str,
+        example: str,
+        description: str,
+        run: Callable[[LockService, argparse.Namespace], int],
+        *,
+        create: bool = False,
+    ) -> argparse.ArgumentParser:
+        parser = add(
+            name,
+            example,
+            description,
+            lambda arguments: _with_service(load(arguments), arguments, run, create=create),
+        )
+        _add_where(parser)
+        return parser
+
+    on = command(
+        "on",
+        'davserver maintenance on --reason "nightly backup" --for 1h',
+        "Let nobody change anything, at a path and below it, until it is over.",
+        _on,
+        create=True,
+    )
+    on.add_argument("path", nargs="?", default="/", metavar="PATH", help="(default: /, everything)")
+    on.add_argument("--reason", required=True, type=_reason, help="what for; everybody who waits is told")
+    end = on.add_mutually_exclusive_group()
+    end.add_argument("--for", dest="seconds", type=_duration, metavar="TIME", help="how long: 90s, 30m, 12h")
+    end.add_argument("--until", type=_moment, metavar="MOMENT", help="03:00, or 2026-06-15T03:00Z")
+    on.add_argument("--block-reads", action="store_true", help="let nobody read either")
+    on.add_argument("--break", dest="breaking", action="store_true", help="break the locks that stand in the way")
+    on.add_argument("--as", dest="user", metavar="USER", help="a user who may go on working meanwhile")
+    off = command("off", "davserver maintenance off", "End the maintenance of a path.", _off)
+    off.add_argument("path", nargs="?", default="/", metavar="PATH", help="(default: /, everything)")
+    status = command("status", "davserver maintenance status", "Show what is under maintenance.", _status)
+    status.add_argument("--json", action="store_true", help="as JSON, for programs")
+
+
+def _add_where(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-c", "--config", metavar="FILE", help="(default: ./davserver.yaml, then /etc/davserver/davserver.yaml)"
+    )
+    parser.add_argument("--state", metavar="DIR", help="the state folder, as given to serve")
+    parser.add_argument("--directory", metavar="DIR", help="the folder that is served, as given to serve")
+
+
+def _with_service(
+    settings: Settings,
+    arguments: argparse.Namespace,
+    run: Callable[[LockService, argparse.Namespace], int],
+    *,
+    create: bool = False,
+) -> int:
+    from davserver.server.compose import open_service
+
+    if settings.state is None and not settings.shares:
+        raise SettingsError("Say which server is meant: with -c FILE, --state DIR or --directory DIR.")
+    folder = state_folder(settings, os.environ)
+    if create:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+    elif not os.path.exists(os.path.join(folder, "state.db")):
+        raise SettingsError(f"There is no state in {folder}: no server has run with these settings yet.")
+    with ExitStack() as stack:
+        return run(open_service(settings, folder, stack), arguments)
+
+
+def _list(service: LockService, arguments: argparse.Namespace) -> int:
+    found = service.find(
+        LockFilter(
+            None if arguments.path is None else _path(arguments.path),
+            arguments.holder,
+            None if arguments.kind is None else Kind(arguments.kind),
+            True if arguments.stale else None,
+        )
+    )
+    _print_locks(found, as_json=arguments.json, none="No locks.")
+    return 0
+
+
+def _show(service: LockService, arguments: argparse.Namespace) -> int:
+    details = lock_details(service.get(arguments.number), OPERATOR, time.time(), "")
+    if arguments.json:
+        print(json.dumps(details, ensure_ascii=False))
+    else:
+        flat = {name: value for name, value in details.items() if name != "client"} | _client(details)
+        width = max(map(len, flat))
+        for name, value in flat.items():
+            print(f"{name:{width}}  {_printable(value)}")
+    return 0
+
+
+def _client(details: dict[str, object]) -> dict[str, object]:
+    client = details.get("client")
+    return {f"client_{name}": value for name, value in client.items()} if isinstance(client, dict) else {}
+
+
+def _break(service: LockService, arguments: argparse.Namespace) -> int:
+    for number in arguments.numbers:
+        lock = service.break_lock(number, _operator(), arguments.reason)
+        print(f"Lock {number} on {_printable(lock.root.key)}, held by {_printable(_holder(lock))}, is broken.")
+    return 0
+
+
+def _on(service: LockService, arguments: argparse.Namespace) -> int:
+    by = _operator() if arguments.user is None else Principal(arguments.user)
+    seconds = arguments.seconds
+    if arguments.until is not None:
+        seconds = max(1, round(arguments.until - time.time()))
+    try:
+        lock = service.maintain(
+            _path(arguments.path),
+            by,
+            seconds,
+            arguments.reason,
+            blocks_reads=arguments.block_reads,
+            breaking=arguments.breaking,
+        )
+    except LockConflict as conflict:
+        _print_locks(conflict.locks, as_json=False, none="")
+        raise _InTheWay(len(conflict.locks)) from conflict
+    until = "until it is ended" if lock.expires is None else f"until {iso(lock.expires)}"
+    print(f"{_printable(lock.root.key)} is under maintenance {until}: {lock.reason}")
+    return 0
+
+
+class _InTheWay(SettingsError):
+    def __init__(self, number: int) -> None:
+        what = "This lock stands" if number == 1 else f"These {number} locks stand"
+        super().__init__(f"{what} in the way; wait, or say --break to break what is there.")
+
+
+def _off(service: LockService, arguments: argparse.Namespace) -> int:
+    lock = service.end_maintenance(_path(arguments.path), _operator())
+    print(f"The maintenance of {_printable(lock.root.key)} is over.")
+    return 0
+
+
+def _status(service: LockService, arguments: argparse.Namespace) -> int:
+    found = service.find(LockFilter(kind=Kind.MAINTENANCE))
+    _print_locks(found, as_json=arguments.json, none="Nothing is under maintenance.")
+    return 0
+
+
+def _print_locks(locks: Sequence[Lock], *, as_json: bool, none: str) -> None:
+    now = time.time()
+    if as_json:
+        print(json.dumps([lock_details(lock, OPERATOR, now, "") for lock in locks], ensure_ascii=False))
+        return
+    if not locks:
+        print(none)
+        return
+    rows = [("ID", "PATH", "KIND", "HOLDER", "SINCE", "UNTIL", "")]
+    for lock in locks:
+        until = "-" if lock.expires is None else iso(lock.expires)
+        note = "probably stale" if lock.is_stale(now) else lock.reason or ""
+        root = lock.root.key + ("/" if lock.root.slash and not lock.root.is_root else "")
+        rows.append((str(lock.id), root, lock.kind.value, _holder(lock), iso(lock.created), until, note))
+    shown = [tuple(map(_printable, row)) for row in rows]
+    widths = [max(len(row[column]) for row in shown) for column in range(len(rows[0]))]
+    for row in shown:
+        print("  ".join(f"{text:{width}}" for text, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _holder(lock: Lock) -> str:
+    return holder_name(lock, OPERATOR) or SOMEBODY
+
+
+def _operator() -> Principal:
+    """Whoever runs the command. No login has a colon in its name, so that nobody can be mistaken for it."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):
+        name = f"uid {os.getuid()}"
+    return Principal(f"local:{name}", name)
+
+
+def _path(text: str) -> DavPath:
+    """What people write is not escaped."""
+    if not text.startswith("/"):
+        raise SettingsError(f"{text!r} is no path: it begins with a slash.")
+    try:
+        return DavPath.parse("/".join(map(quote_name, text.split("/"))))
+    except Refused as refused:
+        raise SettingsError(f"{text!r} is no path: {refused.message}") from refused
+
+
+def _printable(value: Any) -> str:
+    """A name may hold what moves the cursor."""
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in str(value))
+
+
+def _reason(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("say why")
+    return text
+
+
+def _duration(text: str) -> int:
+    try:
+        return max(1, parse_duration(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _moment(text: str) -> float:
+    """03:00 is the next time that it is 03:00 here."""
+    try:
+        if len(text) <= 5:
+            now = datetime.now().astimezone()
+            hour, minute = map(int, text.split(":"))
+            moment = now.replace(hour=hour, minute=minute, second=0, microsecond=0)
+            return (moment if moment > now else moment + timedelta(days=1)).timestamp()
+        return datetime.fromisoformat(text).astimezone().timestamp()
+    except ValueError as error:
+        raise argparse.ArgumentTypeError("write a moment like 03:00 or 2026-06-15T03:00Z") from error

@@ -1,0 +1,246 @@
+"""LockTable: locks as rows. What SQL there is about locks stands here, and no rule.
+
+A row is a lock for as long as somebody may ask for it: while it is active, and for a while after it ended. What
+the checks ask for is found by index, whatever number of locks there is: rows by their root (a path has as many
+roots above it as it is deep), by their parent (a listing), and in a tree by a range of roots.
+
+Every change notes an event in the same transaction, for those who observe (`lock_events`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from davserver.protocol.locks import Depth, End, Ending, Kind, Lock, Principal, Scope
+from davserver.protocol.paths import DavPath
+from davserver.storage.lock_events import What, note, note_many
+from davserver.storage.state import State
+
+_GRANTED = (
+    "id, token, root, collection, depth, scope, kind, principal, display_name, owner, created, refreshed, interval, "
+    "expires, client_address, client_agent, reason, transaction_id, fence, blocks_reads, made"
+)
+_ENDED = "ended, how, ended_by, ended_by_name, ended_reason, version, void"
+# With each row what the store has seen as the latest time: one statement tells both.
+_SELECT = f"SELECT (SELECT latest FROM progress), {_GRANTED}, {_ENDED} FROM locks WHERE "  # noqa: S608
+_INSERT = f"INSERT INTO locks (parent, {_GRANTED}) VALUES (?{', ?' * (_GRANTED.count(',') + 1)})"  # noqa: S608
+_DEPTHS, _SCOPES = {each.value: each for each in Depth}, {each.value: each for each in Scope}
+_KINDS, _ENDINGS = {each.value: each for each in Kind}, {each.value: each for each in Ending}
+
+#: Keys that one statement may name; a claim on more paths than that (a transaction) asks several times.
+_MAX_KEYS = 500
+
+
+class LockTable:
+    """The rows. Whoever changes them is in a transaction of the state; whoever decides does so elsewhere."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    # --- reading: (the latest time that the store has seen, rows), oldest first
+
+    def touching(self, keys: Sequence[str], trees: Iterable[DavPath] = ()) -> tuple[float, list[Lock]]:
+        """Locks rooted at any of `keys`, or below one of `trees`."""
+        latest, found = 0.0, {}
+        ranges = [low_high for tree in trees for low_high in below(tree)]
+        for start in range(0, len(keys), _MAX_KEYS):
+            some = keys[start : start + _MAX_KEYS]
+            where = f"root IN ({','.join('?' * len(some))})" + " OR root >= ? AND root < ?" * (len(ranges) // 2)
+            latest, locks = self._select(where, (*some, *ranges))
+            found.update({lock.id: lock for lock in locks})
+            ranges = []
+        return latest, list(found.values())
+
+    def members_of(self, collection: DavPath) -> tuple[float, list[Lock]]:
+        """Locks rooted at members of a collection."""
+        return self._select("parent = ?", (collection.key,))
+
+    def blocking_reads(self) -> tuple[float, list[Lock]]:
+        return self._select("blocks_reads = 1", ())
+
+    def of_transaction(self, transaction_id: str) -> tuple[float, list[Lock]]:
+        return self._select("transaction_id = ?", (transaction_id,))
+
+    def by_id(self, number: int) -> tuple[float, list[Lock]]:
+        return self._select("id = ?", (number,))
+
+    def every(self) -> tuple[float, list[Lock]]:
+        return self._select("ended IS NULL", ())
+
+    def expired(self, now: float, limit: int) -> list[Lock]:
+        """Whose end is still to be noted."""
+        return self._select("ended IS NULL AND expires <= ? LIMIT ?", (now, limit))[1]
+
+    def untidied(self, limit: int) -> list[Lock]:
+        """Ended locks whose empty file may still be there."""
+        return self._select("ended IS NOT NULL AND made IS NOT NULL LIMIT ?", (limit,))[1]
+
+    def any_at(self, root: DavPath) -> bool:
+        """Is one rooted at `root`, or below it, whose end is not noted?"""
+        low, high = below(root)
+        return bool(
+            self._state.query(
+                "SELECT 1 FROM locks WHERE ended IS NULL AND (root = ? OR (root >= ? AND root < ?)) LIMIT 1",
+                (root.key, low, high),
+            )
+        )
+
+    def held_by(self, principal: Principal) -> int:
+        """How many locks a principal has whose end is not noted."""
+        rows = self._state.query("SELECT held FROM holders WHERE principal = ?", (principal.name,))
+        return rows[0][0] if rows else 0
+
+    def _select(self, where: str, parameters: Sequence[object]) -> tuple[float, list[Lock]]:
+        rows = self._state.query(_SELECT + where, parameters)
+        return rows[0][0] if rows else 0.0, [_lock(row) for row in rows]
+
+    # --- changing, within a transaction
+
+    def advance(self, now: float, locks: int = 0, fences: int = 0) -> tuple[float, int, int]:
+        """Note the time, and take numbers: (the latest time seen, the last new lock's id, the last new fence)."""
+        ((latest, number, fence),) = self._state.query(
+            "UPDATE progress SET latest = max(latest, ?), lock_id = lock_id + ?, fence = fence + ? "
+            "RETURNING latest, lock_id, fence",
+            (now, locks, fences),
+        )
+        return latest, number, fence
+
+    def insert(self, lock: Lock) -> None:
+        self._state.query(_INSERT, _row(lock))
+        note(self._state, What.LOCKED, lock, lock.created)
+
+    def renew(self, lock: Lock, now: float, expires: float | None) -> Lock:
+        """Its time anew. An end that was noted is taken back."""
+        interval = max(lock.interval or 0.0, now - lock.refreshed)
+        self._state.query(
+            "UPDATE locks SET refreshed = ?, expires = ?, interval = ?, ended = NULL, how = NULL, version = NULL, "
+            "void = 0 WHERE id = ?",
+            (now, expires, interval, lock.id),
+        )
+        renewed = replace(lock, refreshed=now, expires=expires, interval=interval, end=None)
+        note(self._state, What.REFRESHED, renewed, now)
+        return renewed
+
+    def end(self, lock: Lock, end: End) -> None:
+        """Note how it ended."""
+        by, by_name = (None, None) if end.by is None else (end.by.name, end.by.display_name)
+        self._state.query(
+            "UPDATE locks SET ended = ?, how = ?, ended_by = ?, ended_by_name = ?, ended_reason = ?, version = ?, "
+            "void = ? WHERE id = ?",
+            (end.at, end.how.value, by, by_name, end.reason, end.version, end.void, lock.id),
+        )
+        note(self._state, _WHAT[end.how], replace(lock, end=end), end.at)
+
+    def void(self, lock: Lock, now: float) -> None:
+        """The token of this ended lock is worth nothing any more. Remembered is what somebody may still have to be
+        told, and whose empty file may still be there."""
+        end = lock.ending(now)
+        if end is None or end.void:
+            return
+        if lock.made is None and end.how is not Ending.BROKEN:
+            self._state.query("DELETE FROM locks WHERE id = ?", (lock.id,))
+            if lock.end is None:
+                note(self._state, What.EXPIRED, lock, now)
+        elif lock.end is None:
+            self.end(lock, replace(end, void=True))
+        else:
+            self._state.query("UPDATE locks SET void = 1 WHERE id = ?", (lock.id,))
+
+    def forget_tree(self, root: DavPath, now: float, *, below_only: bool) -> None:
+        """Drop the rows rooted below `root`, and at it; save those of ended locks that may still be forgiven: they end
+        with whatever is written there (`void`), and not when their own empty file is tidied up."""
+        place, keys = "(root >= ? AND root < ? OR root = ?)", (*below(root), None if below_only else root.key)
+        where = f"(ended IS NULL OR void) AND {place}"
+        if self._state.query(f"SELECT 1 FROM locks WHERE {where} LIMIT 1", keys):  # noqa: S608
+            note_many(self._state, f"ended IS NULL AND {place}", keys, now)
+            self._state.query(f"DELETE FROM locks WHERE {where}", keys)  # noqa: S608
+
+    def tidied(self, lock: Lock, version: str | None) -> None:
+        """The empty file that it made has been seen to. `version`: what is there now, if that is our doing."""
+        self._state.query(
+            "UPDATE locks SET made = NULL, version = coalesce(?, version) WHERE id = ?", (version, lock.id)
+        )
+
+    def old(self, *, released_before: float, ended_before: float, limit: int) -> list[int]:
+        """Numbers of locks of which nobody has to be told any more."""
+        rows = self._state.query(
+            "SELECT id FROM locks WHERE made IS NULL AND (ended <= ? OR ended <= ? AND how = 'released') LIMIT ?",
+            (ended_before, released_before, limit),
+        )
+        return [number for (number,) in rows]
+
+    def drop(self, numbers: Iterable[int]) -> None:
+        for number in numbers:
+            self._state.query("DELETE FROM locks WHERE id = ? AND ended IS NOT NULL", (number,))
+
+
+_WHAT = {Ending.RELEASED: What.RELEASED, Ending.EXPIRED: What.EXPIRED, Ending.BROKEN: What.BROKEN}
+
+
+def below(path: DavPath) -> tuple[str, str]:
+    """The range of keys below `path`: low <= key < high. "0" is the character after "/"."""
+    return ("/", "0") if path.is_root else (path.key + "/", path.key + "0")
+
+
+def _row(lock: Lock) -> tuple[object, ...]:
+    """`parent` and `_GRANTED`: a new lock has no end."""
+    return (
+        None if lock.root.is_root else lock.root.parent.key,
+        lock.id,
+        lock.token,
+        lock.root.key,
+        lock.root.slash,
+        lock.depth.value,
+        lock.scope.value,
+        lock.kind.value,
+        lock.principal.name,
+        lock.principal.display_name,
+        lock.owner,
+        lock.created,
+        lock.refreshed,
+        lock.interval,
+        lock.expires,
+        lock.client_address,
+        lock.client_agent,
+        lock.reason,
+        lock.transaction_id,
+        lock.fence,
+        lock.blocks_reads,
+        lock.made,
+    )
+
+
+def _lock(row: tuple[Any, ...]) -> Lock:
+    (_, number, token, root, collection, depth, scope, kind, principal, display_name, owner, created, refreshed,
+     interval, expires, address, agent, reason, transaction_id, fence, blocks_reads, made, *end) = row  # fmt: skip
+    return Lock(
+        token=token,
+        root=DavPath(DavPath.from_key(root).segments, bool(collection)),
+        depth=_DEPTHS[depth],
+        scope=_SCOPES[scope],
+        kind=_KINDS[kind],
+        principal=Principal(principal, display_name),
+        owner=owner,
+        created=created,
+        refreshed=refreshed,
+        expires=expires,
+        id=number,
+        client_address=address,
+        client_agent=agent,
+        reason=reason,
+        transaction_id=transaction_id,
+        fence=fence,
+        blocks_reads=bool(blocks_reads),
+        made=made,
+        interval=interval,
+        end=None if end[0] is None else _end(*end),
+    )
+
+
+def _end(
+    at: float, how: str, by: str | None, by_name: str | None, reason: str | None, version: str | None, void: int
+) -> End:
+    principal = None if by is None else Principal(by, by_name or "")
+    return End(_ENDINGS[how], at, principal, reason, version, bool(void))

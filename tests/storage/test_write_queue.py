@@ -1,0 +1,109 @@
+"""WriteQueue: who is in line, over threads and processes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from davserver.protocol.errors import Unavailable
+from davserver.storage import write_queue
+from davserver.storage.write_queue import WriteQueue
+
+HOLDER = (
+    "import sys\n"
+    "from davserver.storage.write_queue import WriteQueue\n"
+    "with WriteQueue(sys.argv[1]).turn():\n"
+    "    print('held', flush=True)\n"
+    "    sys.stdin.read()\n"
+)
+
+
+def test_one_at_a_time(tmp_path: Path) -> None:
+    queues = [WriteQueue(str(tmp_path)) for _ in range(2)]
+    inside, most = 0, 0
+
+    def work(queue: WriteQueue) -> None:
+        nonlocal inside, most
+        for _ in range(50):
+            with queue.turn():
+                inside += 1
+                most = max(most, inside)
+                inside -= 1
+
+    threads = [threading.Thread(target=work, args=(queue,)) for queue in queues * 4]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (inside, most) == (0, 1)
+    for queue in queues:
+        queue.close()
+        queue.close()
+
+
+def test_a_killed_process_leaves_the_line(tmp_path: Path) -> None:
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdin=-1, stdout=-1)
+    with holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        entered = threading.Event()
+
+        def enter() -> None:
+            with WriteQueue(str(tmp_path)).turn():
+                entered.set()
+
+        other = threading.Thread(target=enter)
+        other.start()
+        assert not entered.wait(0.3)
+        holder.kill()
+        assert entered.wait(10)
+        other.join()
+
+
+def test_who_waits_too_long_behind_his_own_gives_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(write_queue, "PATIENCE", 0.05)
+    queue, refused = WriteQueue(str(tmp_path)), threading.Event()
+
+    def wait() -> None:
+        with pytest.raises(Unavailable), queue.turn():
+            raise AssertionError("nobody gets here")
+        refused.set()
+
+    with queue.turn():
+        other = threading.Thread(target=wait)
+        other.start()
+        assert refused.wait(10)
+    other.join()
+    with queue.turn():
+        pass
+
+
+def test_who_stood_in_line_while_another_met_trouble_gives_up_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In another process, which has only the file to learn it from. Who comes later tries anew."""
+    monkeypatch.setattr(write_queue, "_USUAL", -1.0)  # whoever waits at all has waited for long
+    one, two = WriteQueue(str(tmp_path)), WriteQueue(str(tmp_path))
+    with two.turn():
+        pass
+    with one.turn():
+        one.note_trouble()
+    with pytest.raises(Unavailable), two.turn():
+        raise AssertionError("nobody gets here")
+    monkeypatch.setattr(write_queue, "_RECENT", 0.0)
+    with two.turn():
+        pass
+
+
+def test_a_full_disk_keeps_nobody_from_noting_trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    queue = WriteQueue(str(tmp_path))
+    monkeypatch.setattr(write_queue.os, "pwrite", full)
+    with queue.turn():
+        queue.note_trouble()
