@@ -139,7 +139,8 @@ class LockManager:
 
     def require_readable(self, path: DavPath, principal: Principal, *, below: bool = False) -> None:
         """Raises Locked where a maintenance keeps this principal from reading `path` (or, with `below`, in it)."""
-        stopping = readers_stopped(path, self._active(self._table.blocking_reads()), principal, below=below)
+        found = self._table.blocking_reads()
+        stopping = found[1] and readers_stopped(path, self._active(found), principal, below=below)
         if stopping:
             raise Locked(path, stopping)
 
