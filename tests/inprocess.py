@@ -11,6 +11,7 @@ from wire import Answer, Dav
 
 from davserver.protocol.errors import IncompleteBody
 from davserver.server.compose import open_app
+from davserver.server.http.connection import SMALL_BODY
 from davserver.server.http.gateway import FileWrapper
 from davserver.settings import Settings
 
@@ -21,6 +22,8 @@ class Content:
     def __init__(self, body: bytes | Iterable[bytes], *, length: int | None = None, cut: bool = False) -> None:
         whole = isinstance(body, bytes)
         self.length = length if not whole or length is not None else len(body)
+        #: As the server has it: what is small is waited for before a request begins.
+        self.is_here = whole and not cut and self.length == len(body) <= SMALL_BODY
         self._blocks = iter([body] if whole else body)
         self._rest = b""
         self._cut = cut

@@ -99,7 +99,6 @@ def move(request: Request, shares: Shares) -> Response:
         raise Forbidden(
             "A symbolic link leads elsewhere from another folder; it cannot be moved there.", paths=[source]
         )
-    guard.look(_move_claim(source, target, target.look()))
     with guard.enter(source, target.path, respelt=target.respelt) as passage:
         while True:
             node, there = guard.existing(), target.look()

@@ -118,6 +118,8 @@ class DavPath:
 
     def below(self, other: DavPath) -> tuple[str, ...]:
         """The names that lead from `other` (this path or one above it) here."""
+        if not other.segments:
+            return self.segments
         if not other.contains(self):
             raise ValueError("not below that path")
         return self.segments[len(other.segments) :]

@@ -242,7 +242,11 @@ class LockInfo:
 
 
 def parse_lockinfo(data: bytes, owner_limit: int = OWNER_LIMIT) -> LockInfo:
-    """RFC 4918 §14.11."""
+    """RFC 4918 §14.11. A client says the same each time that it locks something: that is read once."""
+    return _known_lockinfo(data, owner_limit) if len(data) <= _SHORT else _parse_lockinfo(data, owner_limit)
+
+
+def _parse_lockinfo(data: bytes, owner_limit: int) -> LockInfo:
     root = _root(data, "lockinfo")
     scopes = [_dav_name(scope) for parent in _named(root, "lockscope") for scope in _children(parent)]
     types = [_dav_name(kind) for parent in _named(root, "locktype") for kind in _children(parent)]
@@ -255,6 +259,9 @@ def parse_lockinfo(data: bytes, owner_limit: int = OWNER_LIMIT) -> LockInfo:
     if owner is not None and len(owner) > owner_limit:
         raise ContentTooLarge(f"The owner of a lock may have at most {owner_limit} bytes.")
     return LockInfo(known[0], owner)
+
+
+_known_lockinfo = lru_cache(maxsize=256)(_parse_lockinfo)
 
 
 def serialize(element: etree._Element, scope: Mapping[str | None, str]) -> bytes:

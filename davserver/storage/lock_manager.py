@@ -187,7 +187,7 @@ class LockManager:
             for number, request in enumerate(requests, last - len(requests) + 1):
                 hold.require_reserved(request.root)
                 self._clear_way(request, {lock.id for lock in granted}, now, breaking)
-                lock = replace(_granted(request, number, self._new_token(), now), made=made)
+                lock = _granted(request, number, self._new_token(), now, made)
                 if request.kind is Kind.TRANSACTION:
                     lock = replace(lock, transaction_id=f"txn-{fence}", fence=fence)
                 self._table.insert(lock)
@@ -353,7 +353,7 @@ def _how(lock: Lock, now: float) -> Ending | None:
     return None if end is None else end.how
 
 
-def _granted(request: LockRequest, number: int, token: str, now: float) -> Lock:
+def _granted(request: LockRequest, number: int, token: str, now: float, made: str | None) -> Lock:
     return Lock(
         token=token,
         root=request.root,
@@ -370,4 +370,5 @@ def _granted(request: LockRequest, number: int, token: str, now: float) -> Lock:
         client_agent=request.client_agent,
         reason=request.reason,
         blocks_reads=request.blocks_reads,
+        made=made,
     )

@@ -42,6 +42,7 @@ class Body:
     def __init__(self, data: bytes) -> None:
         self._data = io.BytesIO(data)
         self.length = len(data)
+        self.is_here = True
 
     def read(self, size: int) -> bytes:
         return self._data.read(size)

@@ -14,6 +14,7 @@ from urllib.parse import quote
 import pytest
 from inprocess import Local, local
 from test_proppatch import values
+from wire import lockinfo
 
 from davserver.protocol.paths import ROOT
 from davserver.storage import spelling
@@ -97,7 +98,7 @@ def test_everything_legal_on_the_disk_is_reachable(name: str, app: Local, box: s
 )
 @pytest.mark.parametrize("method", ["GET", "PUT", "MKCOL", "DELETE", "PROPFIND", "LOCK", "PROPPATCH"])
 def test_what_is_no_name_is_refused(method: str, path: str, status: int, app: Local, box: str, disk: Path) -> None:
-    body = {"LOCK": b"<x/>", "PROPPATCH": b"<x/>"}.get(method, b"")
+    body = {"LOCK": lockinfo(), "PROPPATCH": b"<x/>"}.get(method, b"")
     assert app(method, box + path, body, Depth="0").status == status
     assert os.listdir(disk) == []
 

@@ -52,6 +52,7 @@ class Content:
     """A body that comes in blocks, and may end before it should."""
 
     length = None
+    is_here = False
 
     def __init__(self, *blocks: bytes, cut: bool = False) -> None:
         self._blocks, self._cut = list(blocks), cut

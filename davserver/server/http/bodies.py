@@ -93,9 +93,12 @@ class _Reader:
 class LengthBody(_Reader):
     """A body framed by Content-Length (RFC 9112 §6.2)."""
 
-    def __init__(self, stream: Stream, length: int, proceed: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self, stream: Stream, length: int, proceed: Callable[[], None] | None = None, *, is_here: bool = False
+    ) -> None:
         super().__init__(stream, proceed if length else None)
         self.length = length
+        self.is_here = is_here or not length
         self._left = length
 
     @property
@@ -114,6 +117,7 @@ class ChunkedBody(_Reader):
     """A chunked body (RFC 9112 §7.1). A chunk of any size is passed on in pieces; trailers are dropped."""
 
     length = None
+    is_here = False
 
     def __init__(self, stream: Stream, proceed: Callable[[], None] | None = None) -> None:
         super().__init__(stream, proceed)
