@@ -7,10 +7,15 @@ import logging
 _log = logging.getLogger("davserver.access")
 
 
+def is_logging() -> bool:
+    """Is a line of a request of any use?"""
+    return _log.isEnabledFor(logging.INFO)
+
+
 def log_access(*, address: str, user: str, method: str, target: str, status: int, sent: int, seconds: float) -> None:
     """`target` is the request-target as it came; whatever is not printable ASCII in it, or in `user`, is escaped,
     so that nobody writes lines of his own into the log."""
-    if not _log.isEnabledFor(logging.INFO):
+    if not is_logging():
         return
     path = target.partition("?")[0]
     line = (

@@ -24,7 +24,7 @@ from davserver.protocol.messages import FileSlice, Headers, Response
 from davserver.protocol.paths import DavPath
 from davserver.protocol.reasons import reason
 from davserver.protocol.refusal import render
-from davserver.server.access_log import log_access
+from davserver.server.access_log import is_logging, log_access
 from davserver.server.compression import compressed
 from davserver.server.dispatch import method_of, perform
 from davserver.server.request import framed, header_fields, open_request, target_path
@@ -154,6 +154,8 @@ class _Exchange:
             self._log(status, sent)
 
     def _log(self, status: int, sent: int) -> None:
+        if not is_logging():
+            return
         log_access(
             address=self.environ.get("REMOTE_ADDR", ""),
             user=self.principal.name,

@@ -50,7 +50,7 @@ class Gate:
     def _open(self) -> int:
         return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
-    def reserve(self, paths: Iterable[DavPath]) -> _Reservation:
+    def reserve(self, paths: Iterable[DavPath]) -> Reservation:
         """For a `with` block: hold `paths`, exclusively, until it ends. Waits as long as it takes; never to be nested.
 
         Raises Unavailable when the state folder is away.
@@ -74,10 +74,10 @@ class Gate:
         except BaseException:
             os.close(fd)
             raise
-        return _Reservation(fd)
+        return Reservation(fd)
 
 
-class _Reservation:
+class Reservation:
     """Paths that are held. A class and not a generator: every change passes here, and this costs less."""
 
     __slots__ = ("_fd",)
@@ -89,6 +89,9 @@ class _Reservation:
         pass
 
     def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
         os.close(self._fd)  # and every lock with it
 
 
