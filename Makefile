@@ -25,7 +25,7 @@ test-fast: $(TESTABLE) ## Run the tests that take no time
 bench-files: $(TESTABLE) ## Measure listings, writes and trees, without HTTP
 	$(BIN)/python tests/bench/files.py
 bench: $(TESTABLE) ## Measure against other servers, and write docs/performance.md
-	$(BIN)/python tests/bench/run.py
+	$(if $(BENCH_PYTHON),BENCH_PYTHON=$(BENCH_PYTHON)) $(BIN)/python tests/bench/run.py
 
 # Programs that some tests drive. Without them those tests are skipped, and say so.
 test-tools:

@@ -31,6 +31,7 @@ def lock(request: Request, shares: Shares) -> Response:
     wishes = parse_timeout(request.headers.get("Timeout"))
     if not data:
         return _refresh(guard, wishes)
+    guard.fresh()
     info = xml.parse_lockinfo(data, guard.share.locks.policy.owner_limit)
     with guard.enter(request.path) as passage:
         while True:

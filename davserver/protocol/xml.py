@@ -241,12 +241,16 @@ class LockInfo:
     owner: bytes | None
 
 
+#: Bytes of a LOCK body that is remembered, with what it was read as: a program always sends the same.
+_REMEMBERED = 1024
+
+
 def parse_lockinfo(data: bytes, owner_limit: int = OWNER_LIMIT) -> LockInfo:
-    """RFC 4918 §14.11. A client says the same each time that it locks something: that is read once."""
-    return _known_lockinfo(data, owner_limit) if len(data) <= _SHORT else _parse_lockinfo(data, owner_limit)
+    """RFC 4918 §14.11."""
+    return (_known_lockinfo if len(data) <= _REMEMBERED else _lockinfo)(data, owner_limit)
 
 
-def _parse_lockinfo(data: bytes, owner_limit: int) -> LockInfo:
+def _lockinfo(data: bytes, owner_limit: int) -> LockInfo:
     root = _root(data, "lockinfo")
     scopes = [_dav_name(scope) for parent in _named(root, "lockscope") for scope in _children(parent)]
     types = [_dav_name(kind) for parent in _named(root, "locktype") for kind in _children(parent)]
@@ -261,7 +265,7 @@ def _parse_lockinfo(data: bytes, owner_limit: int) -> LockInfo:
     return LockInfo(known[0], owner)
 
 
-_known_lockinfo = lru_cache(maxsize=256)(_parse_lockinfo)
+_known_lockinfo = lru_cache(maxsize=256)(_lockinfo)
 
 
 def serialize(element: etree._Element, scope: Mapping[str | None, str]) -> bytes:

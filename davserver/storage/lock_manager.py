@@ -187,7 +187,7 @@ class LockManager:
             for number, request in enumerate(requests, last - len(requests) + 1):
                 hold.require_reserved(request.root)
                 self._clear_way(request, {lock.id for lock in granted}, now, breaking)
-                lock = _granted(request, number, self._new_token(), now, made)
+                lock = replace(_granted(request, number, self._new_token(), now), made=made)
                 if request.kind is Kind.TRANSACTION:
                     lock = replace(lock, transaction_id=f"txn-{fence}", fence=fence)
                 self._table.insert(lock)
@@ -368,7 +368,7 @@ def _how(lock: Lock, now: float) -> Ending | None:
     return None if end is None else end.how
 
 
-def _granted(request: LockRequest, number: int, token: str, now: float, made: str | None) -> Lock:
+def _granted(request: LockRequest, number: int, token: str, now: float) -> Lock:
     return Lock(
         token=token,
         root=request.root,
@@ -385,5 +385,4 @@ def _granted(request: LockRequest, number: int, token: str, now: float, made: st
         client_agent=request.client_agent,
         reason=request.reason,
         blocks_reads=request.blocks_reads,
-        made=made,
     )

@@ -5,12 +5,14 @@ from __future__ import annotations
 import datetime
 import os
 import platform
+import statistics
+import subprocess
 import sys
-import sysconfig
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from load import CYCLES, Result
+from peers import PYTHON
 
 #: What each line is compared with.
 AGAINST = "Apache"
@@ -37,6 +39,13 @@ LIMITS = {
 }
 
 
+#: Shares of what the peer does that are aimed at.
+AIMS = {
+    "get": 1.0, "propfind": 0.7, "put": 1.0, "put_new": 1.0, "lock": 1.5, "office": 1.5, "shuffle": 1.0, "list": 1.3,
+    "GET": 0.95, "PUT": 1.0,
+}  # fmt: skip
+
+
 @dataclass
 class Measured:
     versions: dict[str, str]
@@ -44,9 +53,19 @@ class Measured:
     cycles: dict[str, dict[str, Result]] = field(default_factory=dict)
     growth: dict[str, dict[str, dict[int, Result]]] = field(default_factory=dict)
     large: dict[str, dict[str, Result]] = field(default_factory=dict)
+    #: By line and peer: what ours does as a multiple of the peer's, the median over the rounds.
+    ratios: dict[str, dict[str, float]] = field(default_factory=dict)
     mib: int = 0
     rest: float = 0.0
     uploading: float = 0.0
+
+    def compare(self, line: str, rounds: dict[str, list[Result]]) -> None:
+        ours = rounds.get(OURS, [])
+        self.ratios[line] = {
+            name: statistics.median(mine.rate / theirs.rate for mine, theirs in zip(ours, results, strict=True))
+            for name, results in rounds.items()
+            if name != OURS and ours and all(result.rate for result in results)
+        }
 
 
 def write(path: Path, measured: Measured) -> None:
@@ -56,14 +75,14 @@ def write(path: Path, measured: Measured) -> None:
 
 def _lines(measured: Measured) -> list[str]:
     names = list(measured.versions)
-    head = ["", *names, f"{OURS} : {AGAINST}"]
+    head = ["", *names, f": {AGAINST}", "aimed at"]
     lines = [
         "# Performance",
         "",
         "<!-- Written by `make bench`; what it says of causes stands in tests/bench/report.py. -->",
         "",
         f"Measured on {datetime.datetime.now(tz=datetime.UTC):%Y-%m-%d} on {os.cpu_count()} cores ({_processor()}), "
-        f"Linux {platform.release().partition('-')[0]}, Python {platform.python_version()} ({_build()}); load and "
+        f"Linux {platform.release().partition('-')[0]}, {_python()}; load and "
         "servers share the cores. "
         + ", ".join(f"{name} {version}" for name, version in measured.versions.items() if "," not in name)
         + ". All serve from one file system; none writes a log of requests, and none but the second column makes a "
@@ -71,18 +90,36 @@ def _lines(measured: Measured) -> list[str]:
         "",
         f"## {measured.connections} connections",
         "",
-        "Cycles in a second; the median of all rounds, in which the servers take turns.",
+        f'Cycles in a second; the median of all rounds, in which the servers take turns. ": {AGAINST}" is what '
+        f"{OURS} does as a multiple of that, the median of the ratios within each round.",
         "",
         _row(head),
         _rule(head),
     ]
-    lines += [_row([CYCLES[cycle], *_cells(results, names)]) for cycle, results in measured.cycles.items()]
     lines += [
-        _row([f"{name} of {measured.mib:,} MiB, MiB/s", *_cells(results, names)])
+        _row([CYCLES[cycle], *_cells(results, names), *_against(measured, cycle)])
+        for cycle, results in measured.cycles.items()
+    ]
+    lines += [
+        _row([f"{name} of {measured.mib:,} MiB, MiB/s", *_cells(results, names), *_against(measured, name)])
         for name, results in measured.large.items()
     ]
     if any(result.wrong for results in measured.cycles.values() for result in results.values()):
         lines += ["", "In brackets: how many of 1,000 answers were no success, or never came."]
+    lines += [
+        "",
+        "## Processor time",
+        "",
+        "Microseconds that the processes of a server take for one cycle, in user and in kernel mode together. Other "
+        "load on the machine slows a server down, and changes this much less.",
+        "",
+        _row(["", *names]),
+        _rule(["", *names]),
+    ]
+    lines += [
+        _row([CYCLES[cycle], *(f"{results[name].cpu_us:,.0f}" for name in names)])
+        for cycle, results in measured.cycles.items()
+    ]
     lines += ["", "## From 1 connection to many", ""]
     for cycle, by_peer in measured.growth.items():
         counts = list(next(iter(by_peer.values())))
@@ -109,12 +146,12 @@ def _lines(measured: Measured) -> list[str]:
 
 
 def _cells(results: dict[str, Result], names: list[str]) -> list[str]:
-    cells = [f"{results[name].rate:,.0f}{_wrong(results[name])}" for name in names]
-    if OURS in results and AGAINST in results and results[AGAINST].rate:
-        cells.append(f"{results[OURS].rate / results[AGAINST].rate:.2f}")
-    else:
-        cells.append("")
-    return cells
+    return [f"{results[name].rate:,.0f}{_wrong(results[name])}" for name in names]
+
+
+def _against(measured: Measured, line: str) -> list[str]:
+    ratio = measured.ratios[line].get(AGAINST)
+    return ["" if ratio is None else f"{ratio:.2f}", f"{AIMS[line]:.2f}"]
 
 
 def _wrong(result: Result) -> str:
@@ -129,9 +166,14 @@ def _rule(cells: list[str]) -> str:
     return "|---" + "|--:" * (len(cells) - 1) + "|"
 
 
-def _build() -> str:
-    optimised = "--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or "")
-    return f"built {'with' if optimised else 'without'} profile-guided optimisation"
+def _python() -> str:
+    """Which interpreter runs the servers that are written in Python."""
+    asked = "import platform, sysconfig; print(platform.python_version(), sysconfig.get_config_var('CONFIG_ARGS'))"
+    done = subprocess.run([PYTHON, "-c", asked], capture_output=True, text=True, check=True)
+    version, _, arguments = done.stdout.partition(" ")
+    if "--enable-optimizations" in arguments:
+        return f"Python {version} (built with profile-guided optimisation)"
+    return f"Python {version}" + (" (that of the distribution)" if PYTHON.startswith("/usr/bin/") else "")
 
 
 def _processor() -> str:
