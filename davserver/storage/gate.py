@@ -20,7 +20,8 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from hashlib import blake2b
 
@@ -50,8 +51,9 @@ class Gate:
     def _open(self) -> int:
         return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
-    def reserve(self, paths: Iterable[DavPath]) -> Reservation:
-        """For a `with` block: hold `paths`, exclusively, until it ends. Waits as long as it takes; never to be nested.
+    @contextmanager
+    def reserve(self, paths: Iterable[DavPath]) -> Iterator[None]:
+        """Hold `paths`, exclusively, until the block ends. Waits as long as it takes; never to be nested.
 
         Raises Unavailable when the state folder is away.
         """
@@ -71,28 +73,9 @@ class Gate:
             for offset in sorted(wanted):
                 for step in wanted[offset]:
                     fcntl.fcntl(fd, fcntl.F_OFD_SETLKW, step)
-        except BaseException:
-            os.close(fd)
-            raise
-        return Reservation(fd)
-
-
-class Reservation:
-    """Paths that are held. A class and not a generator: every change passes here, and this costs less."""
-
-    __slots__ = ("_fd",)
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *_: object) -> None:
-        self.end()
-
-    def end(self) -> None:
-        os.close(self._fd)  # and every lock with it
+            yield
+        finally:
+            os.close(fd)  # and every lock with it
 
 
 @lru_cache(maxsize=16384)

@@ -20,7 +20,8 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 from davserver.protocol.errors import Conflict, Forbidden, LockConflict, Locked, NotFound, PreconditionFailed
@@ -42,7 +43,7 @@ from davserver.protocol.locks import (
     readers_stopped,
 )
 from davserver.protocol.paths import DavPath
-from davserver.storage.gate import Gate, Reservation
+from davserver.storage.gate import Gate
 from davserver.storage.hold import Hold
 from davserver.storage.lock_hold import LockHold, View
 from davserver.storage.lock_table import LockTable
@@ -84,11 +85,12 @@ class LockManager:
 
     # --- the gate
 
-    def hold(self, reserve: Iterable[DavPath], *, principal: Principal, tokens: frozenset[str]) -> _Holding:
-        """For a `with` block: reserve paths until it ends. Nobody else changes them, what is below them, or takes
-        locks there."""
+    @contextmanager
+    def hold(self, reserve: Iterable[DavPath], *, principal: Principal, tokens: frozenset[str]) -> Iterator[LockHold]:
+        """Reserve paths until the block ends: nobody else changes them, what is below them, or takes locks there."""
         reserved = tuple(reserve)
-        return _Holding(LockHold(self, reserved, principal, tokens), self._gate.reserve(reserved))
+        with self._gate.reserve(reserved):
+            yield LockHold(self, reserved, principal, tokens)
 
     def view(self, claim: Claim) -> View:
         """What is locked around the claim's paths: one statement. Outside a hold this is but a look."""
@@ -346,21 +348,6 @@ class LockManager:
         for lock in locks:
             if lock.is_active(now):
                 self._table.end(lock, End(Ending.RELEASED, now))
-
-
-class _Holding:
-    """A hold for as long as its paths are reserved."""
-
-    __slots__ = ("_hold", "_reservation")
-
-    def __init__(self, hold: LockHold, reservation: Reservation) -> None:
-        self._hold, self._reservation = hold, reservation
-
-    def __enter__(self) -> LockHold:
-        return self._hold
-
-    def __exit__(self, *_: object) -> None:
-        self._reservation.end()
 
 
 def _how(lock: Lock, now: float) -> Ending | None:
