@@ -82,10 +82,15 @@ class Process:
     host = "127.0.0.1"
 
     def __init__(
-        self, folder: Path, *arguments: str, environ: Mapping[str, str] | None = None, ready: str = ""
+        self,
+        folder: Path,
+        *arguments: str,
+        state: Path | None = None,
+        environ: Mapping[str, str] | None = None,
+        ready: str = "",
     ) -> None:
         """`ready`: what it prints once it listens, where that is no address of this machine."""
-        self.root, self.state = folder / "share", folder / "state"
+        self.root, self.state = folder / "share", state or folder / "state"
         self._ready = ready
         self.root.mkdir(exist_ok=True)
         self._arguments, self._environ = arguments, environ

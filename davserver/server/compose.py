@@ -10,6 +10,7 @@ from contextlib import ExitStack
 
 from davserver.access.access import Access, Anonymous
 from davserver.access.accounts import Account, Accounts
+from davserver.protocol.errors import Unavailable
 from davserver.protocol.holder import Reveal
 from davserver.protocol.locks import LockPolicy, StaleBreak
 from davserver.protocol.paths import ROOT, DavPath
@@ -42,11 +43,13 @@ def open_app(settings: Settings, folder: str, stack: ExitStack, *, clock: Callab
     recover_all(shares)
     for share in shares:
         if not share.read_only:
+            directory = settings.shares[share.at.key].directory
             try:
                 share.tree.open_stage()
             except OSError as error:
-                directory = settings.shares[share.at.key].directory
                 _log.warning("share %s: %s cannot be written: %s", share.at, directory, error.strerror)
+            except Unavailable as refused:
+                raise StateError(f"Share {share.at}, {directory}: {refused.message}") from None
         if share.quota is not None:
             share.quota.start_counting(os.path.join(folder, "counting"))
     sweeping = Sweeping(LockService(shares).keeper)
@@ -82,6 +85,7 @@ def open_shares(settings: Settings, folder: str, stack: ExitStack, *, clock: Cal
             hide=found.hide,
             follow_symlinks=found.follow_symlinks,
             ignore_case=found.case_insensitive,
+            owner=journal.owner(),
             needed=journal.needed,
         )
         stack.callback(tree.close)

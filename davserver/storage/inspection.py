@@ -109,9 +109,9 @@ def _mend_intent(shares: Shares, intent: Intent) -> bool:
 
 
 def _mend_stage(share: Share, name: str) -> bool:
-    """To open a stage clears what the dead left in it."""
+    """Whoever repairs may clear what those left who had another state."""
     try:
-        share.tree.open_stage()
+        share.tree.open_stage(foreign=True)
     except OSError:
         return False
     return name not in share.tree.left_behind()

@@ -129,6 +129,11 @@ class Journal:
             if any(one.contains(path) or path.contains(one) for one in intent.paths for path in wanted)
         ]
 
+    def owner(self) -> str:
+        """Which state this is: no other has the same."""
+        ((owner,),) = self._state.query("SELECT owner FROM identity")
+        return str(owner)
+
     def needed(self) -> frozenset[str]:
         """What of the stages must outlive its process."""
         return frozenset(intent.aside for intent in self.all())

@@ -24,7 +24,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from typing import Any
 from urllib.parse import quote
 
@@ -76,17 +76,21 @@ class SqliteState:
         if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
             who = f"uid {os.geteuid()}, gid {os.getegid()}"
             raise StateError(f"The state folder {folder} is not there or cannot be written ({who}).")
-        try:
-            self._queue = WriteQueue(folder)
-            # Never used again. While it is open, closing another one is not closing the last one, at which SQLite
-            # would carry the log over into a database that may be damaged.
-            anchor = self._connect("rwc")
-            self._create(anchor)
-            self._check(anchor)
-            self._adopt(anchor)
-            self._keep_room()
-        except (sqlite3.Error, OSError) as error:
-            raise StateError(f"The state database {self._path} cannot be opened: {error}.") from error
+        with ExitStack() as undo:
+            undo.callback(self._give_back)
+            try:
+                self._queue = WriteQueue(folder)
+                undo.callback(self._queue.close)
+                # Never used again. While it is open, closing another one is not closing the last one, at which
+                # SQLite would carry the log over into a database that may be damaged.
+                anchor = self._connect("rwc")
+                self._create(anchor)
+                self._check(anchor)
+                self._adopt(anchor)
+                self._keep_room()
+            except (sqlite3.Error, OSError) as error:
+                raise StateError(f"The state database {self._path} cannot be opened: {error}.") from error
+            undo.pop_all()
 
     def query(self, sql: str, parameters: Sequence[object] = ()) -> _Rows:
         try:
@@ -124,21 +128,25 @@ class SqliteState:
 
     def close(self) -> None:
         with self._opening:
-            is_in_place = self._files is not None and self._in_place() == self._files
-            for connection in self._connections:
-                if is_in_place:
-                    connection.close()
-                else:
-                    _abandon(connection)
-            self._connections.clear()
-            if is_in_place and self._index is not None:
-                self._index.leave()
-            self._index = None
+            self._give_back()
             self._queue.close()
-            if self._flush is not None:
-                self._flush.close()
 
     # --- inside
+
+    def _give_back(self) -> None:
+        """Every connection, and what the log is flushed through. Of a start that failed no files are known."""
+        is_in_place = self._files is not None and self._in_place() == self._files
+        for connection in self._connections:
+            if is_in_place:
+                connection.close()
+            else:
+                _abandon(connection)
+        self._connections.clear()
+        if is_in_place and self._index is not None:
+            self._index.leave()
+        self._index = None
+        if self._flush is not None:
+            self._flush.close()
 
     def _begin(self) -> sqlite3.Connection:
         """Begin to write, on the files that are in place now."""
@@ -234,8 +242,12 @@ class SqliteState:
             check_same_thread=False,
             cached_statements=256,
         )
-        connection.execute("PRAGMA synchronous=NORMAL")
-        connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
+        try:
+            connection.execute("PRAGMA synchronous=NORMAL")
+            connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
+        except sqlite3.Error:  # it is no database, and nothing of it is open yet
+            connection.close()
+            raise
         self._connections.add(connection)
         return connection
 

@@ -5,6 +5,10 @@ step is a rename. In it every process that is at work has a folder of its own, a
 as it lives. So who opens a stage can tell what the dead left behind, and clears it; what an intent still needs
 (`journal`) stays.
 
+The folder's name tells whose state its process works on. A file that is served with two states has two sets of locks,
+and neither holds: so nobody serves here while a process with another state lives. What the dead of another state left
+is not cleared unasked, since nobody can tell what their intents still need.
+
 Uploads are unnamed files (O_TMPFILE), which the kernel forgets with the process. Copies of folders, uploads where a
 file system has no unnamed files, and what is on its way out have a name in the process's folder.
 """
@@ -20,7 +24,7 @@ import stat as modes
 import threading
 from collections.abc import Callable, Container, Iterator
 
-from davserver.protocol.errors import Refused
+from davserver.protocol.errors import Refused, Unavailable
 from davserver.storage.rename import Place
 from davserver.storage.served import PRIVATE_PREFIX
 
@@ -35,11 +39,13 @@ _PATIENCE = 1.0
 class Stage:
     """The staging folder of one file system, and this process's own folder in it, which `fd` is."""
 
-    def __init__(self, top: int, *, needed: Callable[[], Container[str]] = frozenset) -> None:
-        """`top`: the directory at the top of the file system. `needed`: references that must outlive their process.
+    def __init__(self, top: int, *, owner: str = "", needed: Callable[[], Container[str]] = frozenset) -> None:
+        """`top`: the directory at the top of the file system. `owner`: the state that goes with what is served.
+        `needed`: references that must outlive their process.
 
-        Raises OSError where it cannot be written.
+        Raises OSError where it cannot be written, Unavailable where a process with another state is at work.
         """
+        self._owned = f"{owner}."
         self._top = os.dup(top)
         try:
             self._folder, self.session, self.fd = self._open()
@@ -60,21 +66,32 @@ class Stage:
                 try:
                     folder = os.open(FOLDER, _OPEN, dir_fd=self._top)
                     undo.callback(os.close, folder)
-                    name = secrets.token_hex(8)
+                    name = self._owned + secrets.token_hex(8)
                     os.mkdir(name, 0o700, dir_fd=folder)
                     own = os.open(name, _OPEN, dir_fd=folder)
                     undo.callback(os.close, own)
                     fcntl.flock(own, fcntl.LOCK_EX)
                     os.stat(name, dir_fd=folder)
+                    self._require_alone(folder, name)
                     undo.pop_all()
                     return folder, name, own
                 except FileNotFoundError:
                     continue  # somebody who closed, or swept, took it away before it was locked
 
-    def sweep(self) -> None:
-        """Clear what processes left that are no more."""
+    def _require_alone(self, folder: int, own: str) -> None:
+        """Each has locked its own folder before it looks: of two that start at once at least one sees the other."""
+        for name in os.listdir(folder):
+            if not name.startswith(self._owned) and _is_alive(folder, name):
+                os.rmdir(own, dir_fd=folder)
+                raise Unavailable(
+                    "These files are served by another davserver that keeps its locks in another state folder, so "
+                    "that neither's locks would hold. Stop that one, or give both the same state folder."
+                )
+
+    def sweep(self, *, foreign: bool = False) -> None:
+        """Clear what processes left that are no more. `foreign`: also those of another state."""
         for name in os.listdir(self._folder):
-            if name != self.session:
+            if name != self.session and (foreign or name.startswith(self._owned)):
                 self._sweep(name)
 
     def _sweep(self, name: str) -> None:
@@ -127,6 +144,21 @@ class Stage:
                 os.rmdir(name, dir_fd=folder)
         for fd in (self.fd, self._folder, self._top):
             os.close(fd)
+
+
+def _is_alive(folder: int, session: str) -> bool:
+    """Does the process live whose folder this is?"""
+    try:
+        fd = os.open(session, _OPEN, dir_fd=folder)
+    except OSError:
+        return False  # gone meanwhile, or nothing of ours
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
 
 
 def left_behind(top: int, needed: Callable[[], Container[str]]) -> list[str]:

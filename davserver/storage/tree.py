@@ -75,17 +75,21 @@ class Tree:
         hide: Iterable[str] = (),
         follow_symlinks: bool = False,
         ignore_case: bool = False,
+        owner: str = "",
         needed: Callable[[], Container[str]] = frozenset,
         use_openat2: bool | None = None,
         use_tmpfile: bool = True,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        """`needed`: what intents remember of stages. Raises OSError when `root` cannot be opened as a directory."""
+        """`owner`: the state that goes with the files. `needed`: what intents remember of stages.
+
+        Raises OSError when `root` cannot be opened as a directory.
+        """
         self.durable = durable
         self.follows_links = follow_symlinks
         self.served = Served(hide, at_root=at.is_root)
         self._at = at
-        self._needed = needed
+        self._owner, self._needed = owner, needed
         self.use_tmpfile = use_tmpfile
         self._clock_ns = clock_ns
         self._root = os.open(root, _DIRECTORY | os.O_CLOEXEC)
@@ -96,13 +100,14 @@ class Tree:
         self._lock = threading.Lock()
         self._last_ns = 0
 
-    def open_stage(self) -> None:
-        """Open the staging folder now, which clears what a crash left behind. Raises OSError."""
+    def open_stage(self, *, foreign: bool = False) -> None:
+        """Open the staging folder now, which clears what a crash left behind. `foreign`: also what those left that had
+        another state. Raises OSError; Unavailable while somebody serves these files with another state."""
         with self._lock:
-            if self._device in self._stages:
-                self._stages[self._device].sweep()
-            else:
+            if self._device not in self._stages:
                 self._stages[self._device] = self._new_stage(self._root)
+            if foreign:
+                self._stages[self._device].sweep(foreign=True)
 
     def left_behind(self) -> list[str]:
         """What processes that are no more left in the staging folder at the top, and no intent needs."""
@@ -352,7 +357,7 @@ class Tree:
                     yield name, node
 
     def _new_stage(self, top: int) -> Stage:
-        return Stage(top, needed=self._needed)
+        return Stage(top, owner=self._owner, needed=self._needed)
 
     def _top_of(self, names: tuple[str, ...], device: int) -> int:
         """The topmost folder on the way to `names` that lies on `device`."""

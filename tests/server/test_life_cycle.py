@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import signal
+import subprocess
+import sys
 import threading
 from itertools import pairwise
 from pathlib import Path
@@ -123,3 +125,18 @@ def test_racing_for_one_lock_over_two_processes_gives_one_holder_at_a_time(tmp_p
     assert len(spans) == 40
     assert set(refused) <= {423}
     assert all(end <= start for (_, end), (start, _) in pairwise(spans))
+
+
+def test_nobody_serves_a_folder_beside_another_state(tmp_path: Path) -> None:
+    """The locks of neither would hold. Of what was killed nothing is in the way."""
+    other = ("-m", "davserver", "serve", str(tmp_path / "share"), "--port", "0", "--state", str(tmp_path / "other"))
+    with Process(tmp_path) as server:
+        server.client()("PUT", "/f", b"1")
+        second = subprocess.run([sys.executable, *other], capture_output=True, text=True, timeout=60, check=False)
+        assert second.returncode == 1
+        assert "served by another davserver" in second.stderr
+        assert str(tmp_path / "share") in second.stderr
+        assert "Traceback" not in second.stderr
+        server.kill()
+    with Process(tmp_path, state=tmp_path / "other") as server:
+        assert server.client()("GET", "/f").status == 200

@@ -118,7 +118,7 @@ def test_leftovers_of_dead_processes(world: World, monkeypatch: pytest.MonkeyPat
     living.close()
     os.close(top)
     (dead / "tree").mkdir(parents=True)
-    monkeypatch.setattr(world.tree, "open_stage", lambda: (_ for _ in ()).throw(OSError(13, "")))
+    monkeypatch.setattr(world.tree, "open_stage", lambda **_: (_ for _ in ()).throw(OSError(13, "")))
     assert not any(mend_all(world))
 
 

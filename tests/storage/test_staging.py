@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from davserver.protocol.errors import Unavailable
 from davserver.storage import copying, rename, staging
 from davserver.storage.rename import Place
 from davserver.storage.staging import FOLDER, Slot, Stage, clear, keep_attributes, open_unnamed
@@ -75,31 +76,58 @@ def test_a_stage_that_is_swept_away_before_it_is_locked_is_made_again(
 
 
 def test_what_an_intent_needs_outlives_its_process(parent: int, tmp_path: Path) -> None:
-    dead = tmp_path / FOLDER / "dead"
+    dead = tmp_path / FOLDER / ".dead"
     (dead / "kept").mkdir(parents=True)
     (dead / "cleared").mkdir()
     (dead / "cleared" / "file").touch()
     (tmp_path / FOLDER / "a file").touch()
-    stage = Stage(parent, needed=lambda: {"dead/kept"})
+    stage = Stage(parent, needed=lambda: {".dead/kept"})
     assert os.listdir(dead) == ["kept"]
-    with stage.recall("dead/kept") as place:
+    with stage.recall(".dead/kept") as place:
         assert place is not None
         assert place.status() is not None
-    with stage.recall("dead/cleared") as place:
+    with stage.recall(".dead/cleared") as place:
         assert place is not None
         assert place.status() is None
-    with stage.recall("never/there") as place:
+    with stage.recall(".never/there") as place:
         assert place is None
     stage.close()
     Stage(parent).close()
     assert not dead.exists()
 
 
+def test_nobody_serves_beside_another_state(parent: int, tmp_path: Path) -> None:
+    """Two states are two sets of locks on one file, of which neither holds."""
+    before = open_files()
+    first = Stage(parent, owner="a")
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="another davserver"):
+            Stage(parent, owner="b")
+    assert os.listdir(tmp_path / FOLDER) == [first.session]
+    again = Stage(parent, owner="a")
+    again.close()
+    first.close()
+    Stage(parent, owner="b").close()
+    assert os.listdir(tmp_path) == []
+    assert open_files() == before
+
+
+def test_what_the_dead_of_another_state_left_is_not_cleared_unasked(parent: int, tmp_path: Path) -> None:
+    (tmp_path / FOLDER / "a.dead" / "tree").mkdir(parents=True)
+    (tmp_path / FOLDER / "a file").touch()
+    stage = Stage(parent, owner="b")
+    stage.sweep()
+    assert (tmp_path / FOLDER / "a.dead" / "tree").exists()
+    stage.sweep(foreign=True)
+    assert not (tmp_path / FOLDER / "a.dead").exists()
+    stage.close()
+
+
 def test_a_start_does_not_wait_for_all_to_be_cleared(
     parent: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(3):
-        (tmp_path / FOLDER / "dead" / str(number)).mkdir(parents=True)
+        (tmp_path / FOLDER / ".dead" / str(number)).mkdir(parents=True)
     begun, go_on, real = threading.Event(), threading.Event(), staging._clear
 
     def wait(*arguments: object) -> int:
@@ -110,11 +138,11 @@ def test_a_start_does_not_wait_for_all_to_be_cleared(
     monkeypatch.setattr(staging, "_clear", wait)
     monkeypatch.setattr(staging, "_PATIENCE", 0)
     stage = Stage(parent)
-    assert len(os.listdir(tmp_path / FOLDER / "dead")) == 3
+    assert len(os.listdir(tmp_path / FOLDER / ".dead")) == 3
     assert begun.wait(60)
     threading.Timer(0.05, go_on.set).start()
     stage.close()  # leaves the rest for another time
-    assert len(os.listdir(tmp_path / FOLDER / "dead")) == 2
+    assert len(os.listdir(tmp_path / FOLDER / ".dead")) == 2
 
 
 @pytest.mark.parametrize(("number", "expected"), [(errno.EOPNOTSUPP, None), (errno.EISDIR, None)])
