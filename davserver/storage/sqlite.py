@@ -23,12 +23,12 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from typing import Any
 from urllib.parse import quote
 
-from davserver.protocol.errors import InsufficientStorage, Unavailable
+from davserver.protocol.errors import InsufficientStorage, Refused, Unavailable
 from davserver.storage.schema import MIGRATIONS
 from davserver.storage.state import StateError
 from davserver.storage.wal_index import WalIndex
@@ -70,6 +70,7 @@ class SqliteState:
         #: What is open; None while a new one is being opened.
         self._files: _Files | None = None
         self._looked = 0.0
+        self._refusing = _Refusing(self._refusal_of)
         self._index: WalIndex | None = None
         self._remembered = _Remembered(b"")
         self._flush = _Flush(self._path + "-wal") if durable else None
@@ -93,14 +94,11 @@ class SqliteState:
             undo.pop_all()
 
     def query(self, sql: str, parameters: Sequence[object] = ()) -> _Rows:
-        try:
+        with self._refusing:
             connection = self._connection()
             if connection.in_transaction or not sql.startswith("SELECT"):
                 return connection.execute(sql, parameters).fetchall()
             return self._read(connection, sql, tuple(parameters))
-        except sqlite3.DatabaseError as error:
-            self._refuse(error)
-            raise
 
     def transaction(self) -> AbstractContextManager[None]:
         outer: sqlite3.Connection | None = getattr(self._local, "connection", None)
@@ -113,11 +111,8 @@ class SqliteState:
             changes = connection.total_changes
             try:
                 yield
-                try:
+                with self._refusing:
                     connection.execute("COMMIT")
-                except sqlite3.DatabaseError as error:
-                    self._refuse(error)
-                    raise
                 changed = connection.total_changes != changes
             finally:
                 with suppress(sqlite3.Error):  # one that was given up has nothing to roll back
@@ -151,17 +146,14 @@ class SqliteState:
     def _begin(self) -> sqlite3.Connection:
         """Begin to write, on the files that are in place now."""
         self._looked = 0.0
-        try:
+        with self._refusing:
             connection = self._connection()
             try:
                 connection.execute("BEGIN IMMEDIATE")
             except sqlite3.OperationalError:
                 self._queue.note_trouble()
                 raise
-        except sqlite3.DatabaseError as error:
-            self._refuse(error)
-            raise
-        return connection
+            return connection
 
     def _read(self, connection: sqlite3.Connection, sql: str, parameters: tuple[object, ...]) -> _Rows:
         """Outside of a transaction. What is remembered is what the connection would find: the index says so."""
@@ -302,21 +294,32 @@ class SqliteState:
         finally:
             connection.set_progress_handler(None, 0)
 
-    def _refuse(self, error: sqlite3.DatabaseError) -> None:
-        """SQLite's errors as refusals: nothing is ever written unchecked because the state was away. Returns where it
-        is a fault of ours."""
-        if isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError):
-            return
+    def _refusal_of(self, error: sqlite3.DatabaseError) -> Refused:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code == sqlite3.SQLITE_FULL:
-            raise InsufficientStorage("There is no space left for the server's state.") from error
+            return InsufficientStorage("There is no space left for the server's state.")
         _log.error("the state database %s: %s", self._path, error)
         connection = getattr(self._local, "connection", None)
         if code != sqlite3.SQLITE_BUSY and connection is not None:
             self._give_up(connection)  # what it keeps of the file is not to be trusted
-        raise _away() from error
+        return _away()
 
 
+class _Refusing:
+    """SQLite's errors as refusals: nothing is ever written unchecked because the state was away."""
+
+    def __init__(self, refusal_of: Callable[[sqlite3.DatabaseError], Refused]) -> None:
+        self._refusal_of = refusal_of
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, _OUR_FAULTS):
+            raise self._refusal_of(error) from error
+
+
+_OUR_FAULTS = (sqlite3.IntegrityError, sqlite3.ProgrammingError)
 #: A transaction within another one.
 _JOINED: AbstractContextManager[None] = nullcontext()
 
