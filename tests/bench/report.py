@@ -21,20 +21,22 @@ OURS = "davserver"
 #: What limits each line, as profiles show it (py-spy, perf, strace -c).
 LIMITS = {
     "get": "the interpreter. A request is seven system calls (epoll_wait, recv, open, fstat, pread, send, close), no "
-    "query, and 200 calls of functions, of Python's or of C's, which take three quarters of its time; a fifth of that is "
-    "HTTP. No single one of them stands out. One thread of a worker does all of it: two that hand the interpreter to each "
-    "other do half as many. A Python that was built with profile-guided optimisation, as those of Debian and of the "
-    "Docker images are, does a quarter to a half more than one that was not.",
-    "propfind": "the interpreter, as for GET, with 360 calls of functions; the body is parsed once for all requests "
-    "that send the same, and the store is asked for nothing until somebody has changed something in it.",
-    "put": "the file system, and then the interpreter (450 calls, 20 system calls). ext4 begins to write a file out when "
-    "it is renamed over another one. On an ext4 without a journal, such as a virtual machine may have, a third of a PUT "
-    "goes into looking for an inode that was not freed in the last minutes, whatever the server.",
+    "query, and 200 calls of functions, of Python's or of C's, which take three quarters of its time; a fifth "
+    "of that is HTTP. No single one of them stands out. One thread of a worker does all of it: two that hand "
+    "the interpreter to each other do half as many. A Python that was built with profile-guided optimisation, "
+    "as those of Debian and of the Docker images are, does a quarter to a half more than one that was not.",
+    "propfind": "the interpreter, as for GET, with 360 calls of functions; the body is parsed once for all requests that "
+    "send the same, and the store is asked for nothing until somebody has changed something in it.",
+    "put": "the file system, and then the interpreter (450 calls, 20 system calls). ext4 begins to write a file out "
+    "when it is renamed over another one. On an ext4 without a journal, such as a virtual machine may have, a "
+    "third of a PUT goes into looking for an inode that was not freed in the last minutes, whatever the "
+    "server.",
     "put_new": "the interpreter (490 calls), and the system calls: the file is made aside, stamped and linked to its "
     "name, between reservations of its path.",
-    "lock": "the interpreter: 960 calls for the two requests, two thirds of the time. SQLite takes a tenth, the kernel a "
-    "fifth. Each of the two is a transaction, and one worker waits for the other's. Apache keeps locks in a file that it "
-    "loses entries of, when several clients lock at once; the others keep them in memory.",
+    "lock": "the interpreter: 960 calls for the two requests, two thirds of the time. SQLite takes a tenth, the "
+    "kernel a fifth. Each of the two is a transaction, and one worker waits for the other's. Apache keeps "
+    "locks in a file, and refuses some of them when several clients lock at once; the others keep them in "
+    "memory.",
     "office": "its LOCK, its UNLOCK and its PUT, as above.",
     "shuffle": "the interpreter (1,570 calls). Each of the three changes reserves paths, looks again under the "
     "reservation, and asks for locks and properties.",
