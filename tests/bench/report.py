@@ -25,8 +25,8 @@ LIMITS = {
     "of that is HTTP. No single one of them stands out. One thread of a worker does all of it: two that hand "
     "the interpreter to each other do half as many. A Python that was built with profile-guided optimisation, "
     "as those of Debian and of the Docker images are, does a quarter to a half more than one that was not.",
-    "propfind": "the interpreter, as for GET, with 360 calls of functions; the body is parsed once for all requests that "
-    "send the same, and the store is asked for nothing until somebody has changed something in it.",
+    "propfind": "the interpreter, as for GET, with 360 calls of functions; the body is parsed once for all requests "
+    "that send the same, and the store is asked for nothing until somebody has changed something in it.",
     "put": "the file system, and then the interpreter (450 calls, 20 system calls). ext4 begins to write a file out "
     "when it is renamed over another one. On an ext4 without a journal, such as a virtual machine may have, a "
     "third of a PUT goes into looking for an inode that was not freed in the last minutes, whatever the "
