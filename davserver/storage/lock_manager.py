@@ -200,13 +200,14 @@ class LockManager:
                 granted.append(lock)
         return granted
 
-    def refresh(self, path: DavPath, token: str, principal: Principal, timeout: int) -> Lock:
-        """Restart the lock's time: `timeout` seconds from now. Raises PreconditionFailed (RFC 4918 §9.10.6)."""
+    def refresh(self, path: DavPath, token: str, principal: Principal, timeout: int | None) -> Lock:
+        """Restart the lock's time: `timeout` seconds from now; None: without an end. Raises PreconditionFailed (RFC
+        4918 §9.10.6)."""
         with self._state.transaction():
             now, _, _ = self._clock.advance()
             for lock in self.covering(path):
                 if lock.token == token and lock.principal == principal:
-                    return self._table.renew(lock, now, now + timeout)
+                    return self._table.renew(lock, now, None if timeout is None else now + timeout)
         raise PreconditionFailed("There is no such lock of yours on this resource.", element=_MATCHES, paths=[path])
 
     def release(self, path: DavPath, token: str, principal: Principal) -> Lock:
