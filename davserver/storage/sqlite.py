@@ -36,7 +36,7 @@ from davserver.storage.write_queue import WriteQueue
 _ROOM = 4_500_000
 #: Seconds that whoever has the turn waits for a stranger who writes without standing in line.
 BUSY_SECONDS = 2.0
-#: Seconds that a look at the database may take at the start. One with 100,000 locks takes 0.1.
+#: Seconds that a look at the database may take at the start. One with 100,000 locks takes 0.4.
 CHECK_SECONDS = 2.0
 #: Steps of SQLite's machine between two looks at the clock meanwhile.
 CHECK_STEPS = 100_000
@@ -243,7 +243,7 @@ class SqliteState:
         deadline = time.monotonic() + CHECK_SECONDS
         connection.set_progress_handler(lambda: time.monotonic() > deadline, CHECK_STEPS)
         try:
-            found = connection.execute("PRAGMA quick_check(1)").fetchall()
+            found = connection.execute("PRAGMA integrity_check(1)").fetchall()
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
                 raise
