@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from davserver.methods.guard import Guard, Passage, require_parent, writing
 from davserver.protocol import xml, xml_out
-from davserver.protocol.errors import BadRequest, Conflict, LockConflict, Locked, PreconditionFailed
+from davserver.protocol.errors import BadRequest, Conflict, LockConflict, Locked, NotFound, PreconditionFailed
 from davserver.protocol.headers import accepts, parse_depth, parse_lock_token, parse_timeout
 from davserver.protocol.locked import MAX_NAMED, locked_element
 from davserver.protocol.locks import Claim, Depth, Kind, Lock, LockRequest, covers
@@ -28,6 +28,7 @@ def lock(request: Request, shares: Shares) -> Response:
     if depth is Depth.ONE:
         raise BadRequest("LOCK takes Depth: 0 or infinity.")  # RFC 4918 §9.10.3
     guard = Guard(request, shares)
+    _require_no_file(guard)
     data = xml.read_body(request.body, guard.share.limits.xml)
     wishes = parse_timeout(request.headers.get("Timeout"))
     if not data:
@@ -57,6 +58,7 @@ def unlock(request: Request, shares: Shares) -> Response:
     token = parse_lock_token(request.headers.get("Lock-Token"))
     guard = Guard(request, shares)
     share = guard.share
+    _require_no_file(guard)
     guard.fresh()
     released = share.locks.release(request.path, token, request.principal)
     if released.made is not None:
@@ -73,6 +75,14 @@ def _target(guard: Guard) -> Node | None:
         if path.slash:
             raise Conflict("There is no collection at this path; create it with MKCOL first.", paths=[path])
     return node
+
+
+def _require_no_file(guard: Guard) -> None:
+    """Where the URL means a collection. What has gone may have left a lock, which is another matter."""
+    path = guard.request.path
+    node = guard.share.tree.stat(path) if path.slash else None
+    if node is not None and not node.is_collection:
+        raise NotFound("There is a file at this path, and no collection; leave out the slash at its end.")
 
 
 def _check(passage: Passage, path: DavPath, node: Node | None) -> None:

@@ -72,6 +72,7 @@ class SqliteState:
             try:
                 self._queue = WriteQueue(folder)
                 undo.callback(self._queue.close)
+                self._keep_private()
                 # Never used again. While it is open, closing another one is not closing the last one, at which
                 # SQLite would carry the log over into a database that may be damaged.
                 anchor = self._connect("rwc")
@@ -231,7 +232,14 @@ class SqliteState:
             finally:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
-        os.chmod(self._path, 0o600)  # it holds lock tokens
+
+    def _keep_private(self) -> None:
+        """It holds lock tokens. SQLite gives the log and its index the mode of the database, whatever the umask."""
+        with suppress(FileExistsError):
+            os.close(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        for suffix in ("", "-wal", "-shm"):
+            with suppress(FileNotFoundError, PermissionError):  # another account's, who has seen to it
+                os.chmod(self._path + suffix, 0o600)
 
     def _keep_room(self) -> None:
         """What lies behind the last valid frame of a log means nothing to SQLite, so zeros may lie there."""
