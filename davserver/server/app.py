@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from wsgidav.wsgidav_app import WsgiDAVApp
@@ -135,15 +135,8 @@ class _Exchange:
             self._log(response.status, len(body))
             return (body,)
         if isinstance(body, FileSlice):
-            close, length = body.close, body.length
-
-            def close_and_log() -> None:
-                close()
-                self._log(response.status, length)
-
-            wrapped: Iterable[bytes] = self.environ["wsgi.file_wrapper"](
-                FileSlice(body.fd, body.offset, body.length, close_and_log)
-            )
+            part = body._replace(sent=partial(self._log, response.status))
+            wrapped: Iterable[bytes] = self.environ["wsgi.file_wrapper"](part)
             return wrapped
         return self._stream(response.status, body)
 

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from ipaddress import ip_address
 from mmap import mmap
 from socket import AF_UNIX, socket
 
@@ -115,4 +116,7 @@ def base_url(settings: Settings, listener: socket) -> str:
     if listener.family == AF_UNIX:
         return address_of(listener)
     scheme = "http" if settings.tls.cert is None else "https"
-    return f"{scheme}://{address_of(listener)}{settings.prefix}/"
+    host, port = listener.getsockname()[:2]
+    # Nobody can connect to "every address"; this one leads here from this machine.
+    at = f"localhost:{port}" if ip_address(host).is_unspecified else address_of(listener)
+    return f"{scheme}://{at}{settings.prefix}/"
