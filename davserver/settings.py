@@ -189,6 +189,9 @@ class LimitSettings(_Section):
     body_min_rate: Bytes = 2**10
     #: Requests of one worker that may wait for a slow client or a disk at the same time. auto: 1000.
     threads: Annotated[Auto | int, _count(4, 10_000)] = "auto"
+    #: Requests of one worker that may wait for something to happen to a lock (long polls and event streams). auto: a
+    #: quarter of `threads`, 250 at most.
+    waiting: Annotated[Auto | int, _count(1, 10_000)] = "auto"
     #: Connections of one worker. auto: 20,000, or what the limit of open files permits.
     connections: Annotated[Auto | int, _count(4, 1_000_000)] = "auto"
 

@@ -32,8 +32,12 @@ from davserver.storage.tree import Tree
 _log = logging.getLogger("davserver")
 
 
-def open_app(settings: Settings, folder: str, stack: ExitStack, *, clock: Callable[[], float] = time.time) -> DavApp:
+def open_app(
+    settings: Settings, folder: str, stack: ExitStack, *, clock: Callable[[], float] = time.time, seats: int = 250
+) -> DavApp:
     """The application on the state in `folder`. What it opens is closed with `stack`.
+
+    `seats`: requests that may wait for something to happen to a lock at the same time.
 
     Raises OSError where a folder cannot be used, StateError where the state cannot.
     """
@@ -52,7 +56,11 @@ def open_app(settings: Settings, folder: str, stack: ExitStack, *, clock: Callab
     sweeping = Sweeping(LockService(shares).keeper)
     stack.callback(sweeping.stop)
     sweeping.start()
-    return DavApp(shares, access_of(settings), prefix=settings.prefix, reveal=_reveal(settings), clock=clock)
+    app = DavApp(
+        shares, access_of(settings), prefix=settings.prefix, reveal=_reveal(settings), clock=clock, seats=seats
+    )
+    stack.callback(app.stop_waiting)
+    return app
 
 
 def open_shares(settings: Settings, folder: str, stack: ExitStack, *, clock: Callable[[], float] = time.time) -> Shares:
