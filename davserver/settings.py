@@ -26,6 +26,7 @@ from pydantic import (
 )
 
 from davserver.sources import SettingsError, Source, from_environment, from_file
+from davserver.webhook_settings import WebhookSettings
 
 __all__ = ["Settings", "SettingsError", "load"]
 
@@ -237,6 +238,8 @@ class Settings(_Section):
     anonymous: Literal["none", "ro", "rw"] | None = None
     auth: AuthSettings = AuthSettings()
     locks: LockSettings = LockSettings()
+    #: Other servers that are told of lock events, by name.
+    webhooks: dict[str, WebhookSettings] = Field(default_factory=dict)
     limits: LimitSettings = LimitSettings()
     log: LogSettings = LogSettings()
 
@@ -366,9 +369,13 @@ def _sentence(error: ValidationError, places: Mapping[tuple[str, ...], str]) -> 
 
 
 def _known_keys(path: Sequence[str]) -> list[str]:
-    model: type[_Section] = Settings
+    model: type[BaseModel] = Settings
     for index, key in enumerate(path):
-        known: dict[str, type[_Section]] = {"shares": ShareSettings, "users": UserSettings}
+        known: dict[str, type[BaseModel]] = {
+            "shares": ShareSettings,
+            "users": UserSettings,
+            "webhooks": WebhookSettings,
+        }
         if index == 0 and key in known:
             return list(known[key].model_fields)
         annotation = model.model_fields[key].annotation

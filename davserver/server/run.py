@@ -43,7 +43,7 @@ def serve(
         tls = _tls(settings)
         # Whatever cannot be opened is told now, once, and not by each worker over and over.
         with ExitStack() as trial:
-            open_app(settings, folder, trial)
+            open_app(settings, folder, trial, working=False)
         open_files = raise_open_files()
 
         def open_worker(current: Settings, balance: Balance, inside: ExitStack) -> DavServer:
