@@ -202,9 +202,11 @@ def _check_config(arguments: argparse.Namespace) -> int:
     from davserver.access.accounts import hash_password
 
     settings = load(file=arguments.config, environ=os.environ, flags={}, hash_password=hash_password)
-    effective = settings.model_dump()
+    effective = settings.model_dump(mode="json")
     for user in effective["users"].values():
         user["password"] = _MASK
+    for webhook in effective["webhooks"].values():
+        webhook["secret"] = None if webhook["secret"] is None else _MASK
     print(yaml.safe_dump(effective, sort_keys=False, allow_unicode=True), end="")
     if settings.shares:
         require_startable(settings)

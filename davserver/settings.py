@@ -26,6 +26,7 @@ from pydantic import (
 )
 
 from davserver.sources import SettingsError, Source, from_environment, from_file
+from davserver.webhook_settings import WebhookSettings
 
 __all__ = ["Settings", "SettingsError", "load"]
 
@@ -189,6 +190,9 @@ class LimitSettings(_Section):
     body_min_rate: Bytes = 2**10
     #: Requests of one worker that may wait for a slow client or a disk at the same time. auto: 1000.
     threads: Annotated[Auto | int, _count(4, 10_000)] = "auto"
+    #: Requests of one worker that may wait for something to happen to a lock (long polls and event streams). auto: a
+    #: quarter of `threads`, 250 at most.
+    waiting: Annotated[Auto | int, _count(1, 10_000)] = "auto"
     #: Connections of one worker. auto: 20,000, or what the limit of open files permits.
     connections: Annotated[Auto | int, _count(4, 1_000_000)] = "auto"
 
@@ -234,6 +238,8 @@ class Settings(_Section):
     anonymous: Literal["none", "ro", "rw"] | None = None
     auth: AuthSettings = AuthSettings()
     locks: LockSettings = LockSettings()
+    #: Other servers that are told of lock events, by name.
+    webhooks: dict[str, WebhookSettings] = Field(default_factory=dict)
     limits: LimitSettings = LimitSettings()
     log: LogSettings = LogSettings()
 
@@ -363,9 +369,13 @@ def _sentence(error: ValidationError, places: Mapping[tuple[str, ...], str]) -> 
 
 
 def _known_keys(path: Sequence[str]) -> list[str]:
-    model: type[_Section] = Settings
+    model: type[BaseModel] = Settings
     for index, key in enumerate(path):
-        known: dict[str, type[_Section]] = {"shares": ShareSettings, "users": UserSettings}
+        known: dict[str, type[BaseModel]] = {
+            "shares": ShareSettings,
+            "users": UserSettings,
+            "webhooks": WebhookSettings,
+        }
         if index == 0 and key in known:
             return list(known[key].model_fields)
         annotation = model.model_fields[key].annotation

@@ -20,9 +20,11 @@ ROOMS = {
     "methods": {"protocol", "storage"},
     "access": {"protocol", "storage", "methods"},
     "sources": set(),
-    "settings": {"sources"},
+    "webhook_settings": {"sources"},
+    "settings": {"sources", "webhook_settings"},
     "placement": {"settings"},
-    "server": {"protocol", "storage", "methods", "access", "settings"},
+    "web": {"protocol", "storage", "methods", "__init__"},
+    "server": {"protocol", "storage", "methods", "access", "web", "settings"},
     "banner": {"settings"},
     "cli": {
         "protocol",
@@ -115,7 +117,7 @@ def test_every_method_is_in_the_table_and_changes_need_the_right_to_write() -> N
 
     reading = {"GET", "HEAD", "PROPFIND", "COPY"}
     assert set(METHODS) == reading | {
-        "OPTIONS", "PUT", "PATCH", "MKCOL", "DELETE", "MOVE", "PROPPATCH", "LOCK", "UNLOCK",
+        "OPTIONS", "PUT", "PATCH", "POST", "MKCOL", "DELETE", "MOVE", "PROPPATCH", "LOCK", "UNLOCK",
     }  # fmt: skip
     for name, method in METHODS.items():
         assert method.action is {True: Action.READ, False: Action.WRITE}[name in reading] or name == "OPTIONS"

@@ -88,12 +88,13 @@ def test_check_config_prints_what_is_in_force_and_no_secret(tmp_path: Path) -> N
     (tmp_path / "share").mkdir()
     (tmp_path / "x.yaml").write_text(
         f"port: 99\nshares: {{/: {{directory: share}}}}\nusers: {{alice: {{password: '{hashed}'}}}}\n"
+        "webhooks: {chat: {url: 'https://example.org/hook', secret: sixteen-and-more-of-it}}\n"
     )
     shown = run("check-config", "-c", "x.yaml", cwd=tmp_path, DAVSERVER_LOCKS__MAX_TIMEOUT="12h")
     assert shown.returncode == 0
     values = yaml.safe_load(shown.stdout)
     assert (values["port"], values["locks"]["max_timeout"]) == (99, 43200)
-    assert values["users"]["alice"]["password"] == "********"
+    assert values["users"]["alice"]["password"] == values["webhooks"]["chat"]["secret"] == "********"
     assert hashed not in shown.stdout
 
 

@@ -163,3 +163,15 @@ def _replaceable(request: Request, node: Node | None) -> Node | None:
 def _exists(node: Node) -> MethodNotAllowed:
     kind, allow = ("collection", COLLECTION_METHODS) if node.is_collection else ("file", FILE_METHODS)
     return MethodNotAllowed(f"There is a {kind} at this path already.", allow)
+
+
+def post(request: Request, shares: Shares) -> Response:
+    """No resource takes a POST (RFC 9110 §9.3.3, §15.5.6). Where it would be refused for a lock, it is told of that,
+    as every method that changes something."""
+    guard = Guard(request, shares)
+    guard.look_at_own()
+    node = guard.share.tree.stat(request.path)
+    if node is None:
+        raise MethodNotAllowed("Send a new file with PUT.", UNMAPPED_METHODS)
+    allow = COLLECTION_METHODS if node.is_collection else FILE_METHODS
+    raise MethodNotAllowed("There is nothing here that takes a POST; send a file with PUT.", allow)

@@ -17,8 +17,10 @@ from davserver.protocol.paths import ROOT, DavPath
 from davserver.server.app import DavApp
 from davserver.server.sweeping import Sweeping
 from davserver.settings import Settings, ShareSettings
+from davserver.storage.deliveries import Deliveries
 from davserver.storage.gate import Gate
 from davserver.storage.journal import Journal
+from davserver.storage.lock_events import LockEvents, What
 from davserver.storage.lock_manager import LockManager
 from davserver.storage.lock_service import LockService
 from davserver.storage.mounts import network_type
@@ -33,8 +35,19 @@ from davserver.storage.tree import Tree
 _log = logging.getLogger("davserver")
 
 
-def open_app(settings: Settings, folder: str, stack: ExitStack, *, clock: Callable[[], float] = time.time) -> DavApp:
+def open_app(
+    settings: Settings,
+    folder: str,
+    stack: ExitStack,
+    *,
+    clock: Callable[[], float] = time.time,
+    seats: int = 250,
+    working: bool = True,
+) -> DavApp:
     """The application on the state in `folder`. What it opens is closed with `stack`.
+
+    `seats`: requests that may wait for something to happen to a lock at the same time. `working`: False where it is
+    opened only to see whether it can be: then no webhook is called.
 
     Raises OSError where a folder cannot be used, StateError where the state cannot.
     """
@@ -55,7 +68,31 @@ def open_app(settings: Settings, folder: str, stack: ExitStack, *, clock: Callab
     sweeping = Sweeping(LockService(shares).keeper)
     stack.callback(sweeping.stop)
     sweeping.start()
-    return DavApp(shares, access_of(settings), prefix=settings.prefix, reveal=_reveal(settings), clock=clock)
+    _open_webhooks(settings, folder, shares, stack, clock=clock, working=working)
+    app = DavApp(
+        shares, access_of(settings), prefix=settings.prefix, reveal=_reveal(settings), clock=clock, seats=seats
+    )
+    stack.callback(app.stop_waiting)
+    return app
+
+
+def _open_webhooks(
+    settings: Settings, folder: str, shares: Shares, stack: ExitStack, *, clock: Callable[[], float], working: bool
+) -> None:
+    deliveries = Deliveries(shares.state, folder)
+    stack.callback(deliveries.close)
+    deliveries.know(settings.webhooks)
+    if settings.webhooks:
+        from davserver.web.webhooks import Webhook, Webhooks
+
+        hooks = [
+            Webhook(name, hook.url, hook.key(), frozenset(map(What, hook.events)), DavPath.from_key(hook.path))
+            for name, hook in settings.webhooks.items()
+        ]
+        if working:
+            webhooks = Webhooks(hooks, LockEvents(shares.state), deliveries, prefix=settings.prefix, clock=clock)
+            stack.callback(webhooks.stop)
+            webhooks.start()
 
 
 def open_shares(settings: Settings, folder: str, stack: ExitStack, *, clock: Callable[[], float] = time.time) -> Shares:

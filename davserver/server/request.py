@@ -69,11 +69,15 @@ def open_request(
         body=body,
         principal=principal,
         permissions=permissions,
-        client=Client(environ.get("REMOTE_ADDR", ""), environ.get("HTTP_USER_AGENT", "")),
+        client=client_of(environ),
         now=now,
         prefix=prefix,
         hosts=_hosts(environ),
     )
+
+
+def client_of(environ: Mapping[str, Any]) -> Client:
+    return Client(environ.get("REMOTE_ADDR", ""), environ.get("HTTP_USER_AGENT", ""))
 
 
 def _hosts(environ: Mapping[str, Any]) -> frozenset[str]:

@@ -157,6 +157,20 @@ class LockManager:
         """Every lock that protects something now, oldest first."""
         return self._active(self._table.every)
 
+    def about(self, path: DavPath) -> list[Lock]:
+        """Active locks that protect `path`, or something below it, oldest first. One statement."""
+        found = self._around((path,), (path,)).active
+        return sorted(
+            (lock for lock in found if covers(lock, path) or path.contains(lock.root)), key=lambda lock: lock.id
+        )
+
+    def page(
+        self, beyond: int, limit: int, *, path: DavPath | None, holder: str | None, kind: Kind | None
+    ) -> tuple[list[Lock], int | None]:
+        """Active locks by number, from `beyond` on; and where to go on from, None when these were the last."""
+        latest, rows = self._table.page(beyond, limit, path=path, holder=holder, kind=kind)
+        return self._active((latest, rows)), rows[-1].id if len(rows) == limit else None
+
     def by_id(self, number: int) -> Lock:
         """A lock by the number that names it, active or remembered. Raises NotFound."""
         found = self._clock.look(lambda: self._table.by_id(number)).locks

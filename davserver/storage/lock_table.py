@@ -69,6 +69,24 @@ class LockTable:
     def every(self) -> tuple[float, list[Lock]]:
         return self._select("ended IS NULL", ())
 
+    def page(
+        self, beyond: int, limit: int, *, path: DavPath | None, holder: str | None, kind: Kind | None
+    ) -> tuple[float, list[Lock]]:
+        """Locks whose end is not noted, by number from `beyond` on; `path`: rooted at it, above it or below it."""
+        where = ["ended IS NULL AND id > ?"]
+        parameters: list[object] = [beyond]
+        if holder is not None:
+            where.append("principal = ?")
+            parameters.append(holder)
+        if kind is not None:
+            where.append("kind = ?")
+            parameters.append(kind.value)
+        if path is not None:
+            keys = path.lineage
+            where.append(f"(root IN ({','.join('?' * len(keys))}) OR root >= ? AND root < ?)")
+            parameters += (*keys, *below(path))
+        return self._select(f"{' AND '.join(where)} ORDER BY id LIMIT ?", (*parameters, limit))
+
     def expired(self, now: float, limit: int) -> list[Lock]:
         """Whose end is still to be noted."""
         return self._select("ended IS NULL AND expires <= ? LIMIT ?", (now, limit))[1]

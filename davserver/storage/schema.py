@@ -134,5 +134,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         "CREATE TABLE identity (owner TEXT NOT NULL) STRICT",
         "INSERT INTO identity VALUES (lower(hex(randomblob(8))))",
+        # The last lock event that each webhook has taken.
+        "CREATE TABLE webhooks (name TEXT PRIMARY KEY, delivered INTEGER NOT NULL) STRICT, WITHOUT ROWID",
     ),
 )
