@@ -16,17 +16,18 @@ from typing import Any
 
 from wsgidav.wsgidav_app import WsgiDAVApp
 
-from davserver.access.access import STRANGER, Access
+from davserver.access.access import STRANGER, Access, Identity
+from davserver.operations.pages import Page
 from davserver.protocol.errors import InternalError, NotPermitted, Refused
 from davserver.protocol.holder import Reveal, Viewer
 from davserver.protocol.locks import ANYBODY, Principal
-from davserver.protocol.messages import FileSlice, Headers, Response
+from davserver.protocol.messages import FileSlice, Headers, Request, Response
 from davserver.protocol.paths import DavPath
 from davserver.protocol.reasons import reason
 from davserver.protocol.refusal import render
 from davserver.server.access_log import log_access
 from davserver.server.compression import compressed
-from davserver.server.dispatch import method_of, perform
+from davserver.server.dispatch import is_reserved, method_of, page_of, perform
 from davserver.server.request import framed, header_fields, open_request, target_path
 from davserver.server.share import ShareProvider
 from davserver.storage.share import Shares
@@ -40,9 +41,17 @@ class Terminal:
     """The end of the stack: a request in, an answer out, whatever happens in between."""
 
     def __init__(
-        self, shares: Shares, access: Access, *, prefix: str, reveal: Reveal, clock: Callable[[], float]
+        self,
+        shares: Shares,
+        access: Access,
+        *,
+        prefix: str,
+        reveal: Reveal,
+        clock: Callable[[], float],
+        pages: Mapping[str, Page],
     ) -> None:
         self._shares = shares
+        self._pages = pages
         #: May be replaced at any time; a request keeps to the one it began with.
         self.access = access
         self._prefix = prefix
@@ -79,6 +88,8 @@ class Terminal:
     def _answer(self, exchange: _Exchange) -> Response:
         environ = exchange.environ
         exchange.path = target_path(environ, self._prefix)
+        if is_reserved(exchange.path):
+            return self._own(exchange, exchange.path)
         method = method_of(environ["REQUEST_METHOD"])
         access = self.access
         identity = access.identify(exchange.headers.get("Authorization"), exchange.now)
@@ -86,22 +97,37 @@ class Terminal:
             raise access.unauthorized()
         if identity is None or (method.action is None and access.could_be_more(identity)):
             identity = STRANGER
-        exchange.principal = identity.principal
-        request = open_request(
-            environ,
-            path=exchange.path,
-            headers=exchange.headers,
-            principal=identity.principal,
-            permissions=identity.permissions,
-            now=exchange.now,
-            prefix=self._prefix,
-        )
+        request = self._request(exchange, exchange.path, identity)
         try:
             return perform(method, request, self._shares)
         except NotPermitted as refused:
             if access.could_be_more(identity):
                 raise access.unauthorized() from refused
             raise
+
+    def _own(self, exchange: _Exchange, path: DavPath) -> Response:
+        """A page of the server's. Whether it needs a login is for the page to say."""
+        access = self.access
+        page = page_of(path, self._pages)
+        identity = access.identify(exchange.headers.get("Authorization"), exchange.now) or STRANGER
+        try:
+            return page(self._request(exchange, path, identity))
+        except NotPermitted as refused:
+            if access.could_be_more(identity):
+                raise access.unauthorized() from refused
+            raise
+
+    def _request(self, exchange: _Exchange, path: DavPath, identity: Identity) -> Request:
+        exchange.principal = identity.principal
+        return open_request(
+            exchange.environ,
+            path=path,
+            headers=exchange.headers,
+            principal=identity.principal,
+            permissions=identity.permissions,
+            now=exchange.now,
+            prefix=self._prefix,
+        )
 
 
 def _finished(response: Response, environ: Mapping[str, Any]) -> Response:
@@ -183,8 +209,12 @@ class DavApp(WsgiDAVApp):  # type: ignore[misc]
         prefix: str = "",
         reveal: Reveal = Reveal.USERS,
         clock: Callable[[], float] = time.time,
+        pages: Mapping[str, Page] | None = None,
     ) -> None:
-        self._terminal = Terminal(shares, access, prefix=prefix, reveal=reveal, clock=clock)
+        """`pages`: what stands below /-/, by its name there."""
+        self._terminal = Terminal(
+            shares, access, prefix=prefix, reveal=reveal, clock=clock, pages={} if pages is None else pages
+        )
         super().__init__(
             {
                 "provider_mapping": {share.at.key: ShareProvider(share) for share in shares},

@@ -10,6 +10,8 @@ from contextlib import ExitStack
 
 from davserver.access.access import Access, Anonymous
 from davserver.access.accounts import Account, Accounts
+from davserver.operations.health import Folder, Health
+from davserver.operations.pages import health_page
 from davserver.protocol.holder import Reveal
 from davserver.protocol.locks import LockPolicy, StaleBreak
 from davserver.protocol.paths import ROOT, DavPath
@@ -52,7 +54,23 @@ def open_app(settings: Settings, folder: str, stack: ExitStack, *, clock: Callab
     sweeping = Sweeping(LockService(shares).keeper)
     stack.callback(sweeping.stop)
     sweeping.start()
-    return DavApp(shares, access_of(settings), prefix=settings.prefix, reveal=_reveal(settings), clock=clock)
+    return DavApp(
+        shares,
+        access_of(settings),
+        prefix=settings.prefix,
+        reveal=_reveal(settings),
+        clock=clock,
+        pages={"health": health_page(_health(settings, folder, shares))},
+    )
+
+
+def _health(settings: Settings, folder: str, shares: Shares) -> Health:
+    def touch_state() -> None:
+        with shares.state.transaction():
+            shares.state.query("UPDATE progress SET latest = latest")
+
+    folders = [Folder(found.directory, not found.read_only) for found in settings.shares.values()]
+    return Health(touch_state, folder, folders, free_space=settings.health.free_space)
 
 
 def open_shares(settings: Settings, folder: str, stack: ExitStack, *, clock: Callable[[], float] = time.time) -> Shares:

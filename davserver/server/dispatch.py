@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 from davserver.methods import locking, namespace, partial, props, read, write
 from davserver.methods.guard import require_permission, require_writable
-from davserver.protocol.errors import NotImplementedMethod
+from davserver.operations.pages import Page
+from davserver.protocol.errors import NotFound, NotImplementedMethod
 from davserver.protocol.messages import Action, Request, Response
+from davserver.protocol.paths import DavPath
 from davserver.storage.share import Shares
 
 
@@ -44,6 +46,23 @@ def method_of(name: str) -> Method:
     if method is None:
         raise NotImplementedMethod(f"This server knows these methods: {', '.join(METHODS)}.")
     return method
+
+
+#: The first name of paths that are the server's own: /-/health is no file.
+RESERVED = "-"
+
+
+def is_reserved(path: DavPath) -> bool:
+    """Is this no file's path, but a page of the server's?"""
+    return bool(path.segments) and path.segments[0] == RESERVED
+
+
+def page_of(path: DavPath, pages: Mapping[str, Page]) -> Page:
+    """The page at a reserved path: its second name decides. Raises NotFound."""
+    page = pages.get(path.segments[1]) if len(path.segments) > 1 else None
+    if page is None:
+        raise NotFound("There is no such page.")
+    return page
 
 
 def perform(method: Method, request: Request, shares: Shares) -> Response:
