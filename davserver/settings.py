@@ -25,7 +25,7 @@ from pydantic import (
     model_validator,
 )
 
-from davserver.sources import SettingsError, Source, from_environment, from_file
+from davserver.sources import SettingsError, Source, from_defaults, from_environment, from_file
 from davserver.webhook_settings import WebhookSettings
 
 __all__ = ["Settings", "SettingsError", "load"]
@@ -204,6 +204,11 @@ class LimitSettings(_Section):
         return value
 
 
+class HealthSettings(_Section):
+    #: /-/health says "not ready" when a file system that is written to has less room than this left.
+    free_space: Bytes = 64 * 2**20
+
+
 class LogSettings(_Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
     #: One line for each request.
@@ -241,6 +246,7 @@ class Settings(_Section):
     #: Other servers that are told of lock events, by name.
     webhooks: dict[str, WebhookSettings] = Field(default_factory=dict)
     limits: LimitSettings = LimitSettings()
+    health: HealthSettings = HealthSettings()
     log: LogSettings = LogSettings()
 
     @field_validator("prefix")
@@ -324,7 +330,11 @@ def load(
     hash_password: Callable[[str], str],
 ) -> Settings:
     """Settings from everywhere. `flags`: nested like the file. Raises SettingsError."""
-    sources = [from_file(file), from_environment(environ, hash_password), Source("command line", dict(flags))]
+    named = [from_file(file), from_environment(environ, hash_password), Source("command line", dict(flags))]
+    preset = from_defaults(environ)
+    if any("shares" in source.values for source in named):
+        preset.values.pop("shares", None)  # who names what is served does not want something else served too
+    sources = [preset, *named]
     merged: dict[str, Any] = {}
     places: dict[tuple[str, ...], str] = {}
     for source in sources:

@@ -12,15 +12,17 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache, partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from wsgidav.wsgidav_app import WsgiDAVApp
 
 from davserver.access.access import STRANGER, Access, Identity
+from davserver.operations.pages import Page
 from davserver.protocol.errors import InternalError, NotPermitted, Refused
 from davserver.protocol.holder import Reveal, Viewer
 from davserver.protocol.locks import ANYBODY, Principal
-from davserver.protocol.messages import FileSlice, Headers, Response
+from davserver.protocol.messages import FileSlice, Headers, Request, Response
 from davserver.protocol.paths import DavPath
 from davserver.protocol.reasons import reason
 from davserver.protocol.refusal import render
@@ -43,15 +45,25 @@ _log = logging.getLogger("davserver")
 
 #: Where a request's exchange is found in its environ, beside WebDAV.
 _EXCHANGE = "davserver.exchange"
+_NO_PAGES: Mapping[str, Page] = MappingProxyType({})
 
 
 class Terminal:
     """The end of the stack: a request in, an answer out, whatever happens in between."""
 
     def __init__(
-        self, shares: Shares, access: Access, *, prefix: str, reveal: Reveal, clock: Callable[[], float], seats: int
+        self,
+        shares: Shares,
+        access: Access,
+        *,
+        prefix: str,
+        reveal: Reveal,
+        clock: Callable[[], float],
+        pages: Mapping[str, Page],
+        seats: int,
     ) -> None:
         self._shares = shares
+        self._pages = pages
         #: May be replaced at any time; a request keeps to the one it began with.
         self.access = access
         self._prefix = prefix
@@ -66,8 +78,12 @@ class Terminal:
         try:
             path = exchange.path = target_path(environ, self._prefix)
             if path.segments[:1] == RESERVED:
-                return self._pass_on(exchange, path, start_response)
-            response = _finished(self._answer(exchange, path), environ)
+                page = self._pages.get(path.segments[1]) if len(path.segments) > 1 else None
+                if page is None:
+                    return self._pass_on(exchange, path, start_response)
+                response = _finished(self._own(exchange, path, page), environ)
+            else:
+                response = _finished(self._answer(exchange, path), environ)
         except Refused as refused:
             response = _finished(self._refusal(exchange, refused), environ)
         except Exception:
@@ -100,16 +116,7 @@ class Terminal:
             raise access.unauthorized()
         if identity is None or (method.action is None and access.could_be_more(identity)):
             identity = STRANGER
-        exchange.principal = identity.principal
-        request = open_request(
-            environ,
-            path=path,
-            headers=exchange.headers,
-            principal=identity.principal,
-            permissions=identity.permissions,
-            now=exchange.now,
-            prefix=self._prefix,
-        )
+        request = self._request(exchange, path, identity)
         try:
             return perform(method, request, self._shares)
         except NotPermitted as refused:
@@ -121,7 +128,30 @@ class Terminal:
     def _identify(exchange: _Exchange, access: Access) -> Identity | None:
         return access.identify(exchange.headers.get("Authorization"), exchange.now)
 
+    def _request(self, exchange: _Exchange, path: DavPath, identity: Identity) -> Request:
+        exchange.principal = identity.principal
+        return open_request(
+            exchange.environ,
+            path=path,
+            headers=exchange.headers,
+            principal=identity.principal,
+            permissions=identity.permissions,
+            now=exchange.now,
+            prefix=self._prefix,
+        )
+
     # --- beside WebDAV
+
+    def _own(self, exchange: _Exchange, path: DavPath, page: Page) -> Response:
+        """A page of the server's. Whether it needs a login is for the page to say."""
+        access = self.access
+        identity = self._identify(exchange, access) or STRANGER
+        try:
+            return page(self._request(exchange, path, identity))
+        except NotPermitted as refused:
+            if access.could_be_more(identity):
+                raise access.unauthorized() from refused
+            raise
 
     def _pass_on(self, exchange: _Exchange, path: DavPath, start_response: StartResponse) -> Iterable[bytes]:
         status = 0
@@ -234,10 +264,12 @@ class DavApp(WsgiDAVApp):  # type: ignore[misc]
         prefix: str = "",
         reveal: Reveal = Reveal.USERS,
         clock: Callable[[], float] = time.time,
+        pages: Mapping[str, Page] = _NO_PAGES,
         seats: int = 250,
     ) -> None:
-        """`seats`: requests that may wait for something to happen to a lock at the same time."""
-        self._terminal = Terminal(shares, access, prefix=prefix, reveal=reveal, clock=clock, seats=seats)
+        """`pages`: what stands below /-/, by its name there, beside the API. `seats`: requests that may wait for
+        something to happen to a lock at the same time."""
+        self._terminal = Terminal(shares, access, prefix=prefix, reveal=reveal, clock=clock, pages=pages, seats=seats)
         super().__init__(
             {
                 "provider_mapping": {share.at.key: ShareProvider(share) for share in shares},

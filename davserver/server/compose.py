@@ -10,6 +10,8 @@ from contextlib import ExitStack
 
 from davserver.access.access import Access, Anonymous
 from davserver.access.accounts import Account, Accounts
+from davserver.operations.health import Folder, Health
+from davserver.operations.pages import health_page
 from davserver.protocol.errors import Unavailable
 from davserver.protocol.holder import Reveal
 from davserver.protocol.locks import LockPolicy, StaleBreak
@@ -70,10 +72,25 @@ def open_app(
     sweeping.start()
     _open_webhooks(settings, folder, shares, stack, clock=clock, working=working)
     app = DavApp(
-        shares, access_of(settings), prefix=settings.prefix, reveal=_reveal(settings), clock=clock, seats=seats
+        shares,
+        access_of(settings),
+        prefix=settings.prefix,
+        reveal=_reveal(settings),
+        clock=clock,
+        pages={"health": health_page(_health(settings, folder, shares))},
+        seats=seats,
     )
     stack.callback(app.stop_waiting)
     return app
+
+
+def _health(settings: Settings, folder: str, shares: Shares) -> Health:
+    def touch_state() -> None:
+        with shares.state.transaction():
+            shares.state.query("UPDATE progress SET latest = latest")
+
+    folders = [Folder(found.directory, not found.read_only) for found in settings.shares.values()]
+    return Health(touch_state, folder, folders, free_space=settings.health.free_space)
 
 
 def _open_webhooks(

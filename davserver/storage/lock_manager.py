@@ -168,8 +168,8 @@ class LockManager:
         self, beyond: int, limit: int, *, path: DavPath | None, holder: str | None, kind: Kind | None
     ) -> tuple[list[Lock], int | None]:
         """Active locks by number, from `beyond` on; and where to go on from, None when these were the last."""
-        latest, rows = self._table.page(beyond, limit, path=path, holder=holder, kind=kind)
-        return self._active((latest, rows)), rows[-1].id if len(rows) == limit else None
+        now, _, rows = self._clock.look(lambda: self._table.page(beyond, limit, path=path, holder=holder, kind=kind))
+        return [lock for lock in rows if lock.is_active(now)], rows[-1].id if len(rows) == limit else None
 
     def by_id(self, number: int) -> Lock:
         """A lock by the number that names it, active or remembered. Raises NotFound."""
