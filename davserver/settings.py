@@ -25,7 +25,8 @@ from pydantic import (
     model_validator,
 )
 
-from davserver.sources import SettingsError, Source, from_environment, from_file
+from davserver.sources import SettingsError, Source, from_defaults, from_environment, from_file
+from davserver.webhook_settings import WebhookSettings
 
 __all__ = ["Settings", "SettingsError", "load"]
 
@@ -189,6 +190,9 @@ class LimitSettings(_Section):
     body_min_rate: Bytes = 2**10
     #: Requests of one worker that may wait for a slow client or a disk at the same time. auto: 1000.
     threads: Annotated[Auto | int, _count(4, 10_000)] = "auto"
+    #: Requests of one worker that may wait for something to happen to a lock (long polls and event streams). auto: a
+    #: quarter of `threads`, 250 at most.
+    waiting: Annotated[Auto | int, _count(1, 10_000)] = "auto"
     #: Connections of one worker. auto: 20,000, or what the limit of open files permits.
     connections: Annotated[Auto | int, _count(4, 1_000_000)] = "auto"
 
@@ -198,6 +202,11 @@ class LimitSettings(_Section):
         if not 4 * 2**10 <= value <= 2**20:
             raise ValueError("must be between 4KiB and 1MiB")
         return value
+
+
+class HealthSettings(_Section):
+    #: /-/health says "not ready" when a file system that is written to has less room than this left.
+    free_space: Bytes = 64 * 2**20
 
 
 class LogSettings(_Section):
@@ -234,7 +243,10 @@ class Settings(_Section):
     anonymous: Literal["none", "ro", "rw"] | None = None
     auth: AuthSettings = AuthSettings()
     locks: LockSettings = LockSettings()
+    #: Other servers that are told of lock events, by name.
+    webhooks: dict[str, WebhookSettings] = Field(default_factory=dict)
     limits: LimitSettings = LimitSettings()
+    health: HealthSettings = HealthSettings()
     log: LogSettings = LogSettings()
 
     @field_validator("prefix")
@@ -318,7 +330,11 @@ def load(
     hash_password: Callable[[str], str],
 ) -> Settings:
     """Settings from everywhere. `flags`: nested like the file. Raises SettingsError."""
-    sources = [from_file(file), from_environment(environ, hash_password), Source("command line", dict(flags))]
+    named = [from_file(file), from_environment(environ, hash_password), Source("command line", dict(flags))]
+    preset = from_defaults(environ)
+    if any("shares" in source.values for source in named):
+        preset.values.pop("shares", None)  # who names what is served does not want something else served too
+    sources = [preset, *named]
     merged: dict[str, Any] = {}
     places: dict[tuple[str, ...], str] = {}
     for source in sources:
@@ -363,9 +379,13 @@ def _sentence(error: ValidationError, places: Mapping[tuple[str, ...], str]) -> 
 
 
 def _known_keys(path: Sequence[str]) -> list[str]:
-    model: type[_Section] = Settings
+    model: type[BaseModel] = Settings
     for index, key in enumerate(path):
-        known: dict[str, type[_Section]] = {"shares": ShareSettings, "users": UserSettings}
+        known: dict[str, type[BaseModel]] = {
+            "shares": ShareSettings,
+            "users": UserSettings,
+            "webhooks": WebhookSettings,
+        }
         if index == 0 and key in known:
             return list(known[key].model_fields)
         annotation = model.model_fields[key].annotation

@@ -20,9 +20,12 @@ ROOMS = {
     "methods": {"protocol", "storage"},
     "access": {"protocol", "storage", "methods"},
     "sources": set(),
-    "settings": {"sources"},
+    "webhook_settings": {"sources"},
+    "settings": {"sources", "webhook_settings"},
     "placement": {"settings"},
-    "server": {"protocol", "storage", "methods", "access", "settings"},
+    "web": {"protocol", "storage", "methods", "__init__"},
+    "operations": {"protocol", "storage", "methods"},
+    "server": {"protocol", "storage", "methods", "access", "web", "operations", "settings"},
     "banner": {"settings"},
     "cli": {
         "protocol",
@@ -33,11 +36,16 @@ ROOMS = {
         "server",
         "banner",
         "placement",
+        "build",
+        "cli_health",
         "cli_locks",
         "cli_state",
     },
+    "build": set(),
+    "cli_health": {"settings"},
     "cli_locks": {"protocol", "storage", "settings", "placement", "server"},
     "cli_state": {"protocol", "storage", "settings", "placement", "server"},
+    "container": {"cli", "settings", "operations", "access"},
     "__main__": {"cli"},
     "__init__": set(),
 }
@@ -115,7 +123,7 @@ def test_every_method_is_in_the_table_and_changes_need_the_right_to_write() -> N
 
     reading = {"GET", "HEAD", "PROPFIND", "COPY"}
     assert set(METHODS) == reading | {
-        "OPTIONS", "PUT", "PATCH", "MKCOL", "DELETE", "MOVE", "PROPPATCH", "LOCK", "UNLOCK",
+        "OPTIONS", "PUT", "PATCH", "POST", "MKCOL", "DELETE", "MOVE", "PROPPATCH", "LOCK", "UNLOCK",
     }  # fmt: skip
     for name, method in METHODS.items():
         assert method.action is {True: Action.READ, False: Action.WRITE}[name in reading] or name == "OPTIONS"

@@ -8,7 +8,13 @@ from davserver.methods.folder_page import folder_page
 from davserver.methods.guard import Guard
 from davserver.methods.partial import MEDIA_TYPE
 from davserver.methods.ranges import Multipart
-from davserver.methods.write import COLLECTION_METHODS, FILE_METHODS, UNMAPPED_METHODS
+from davserver.methods.write import (
+    COLLECTION_METHODS,
+    FILE_METHODS,
+    NO_METHODS,
+    UNMAPPED_COLLECTION_METHODS,
+    UNMAPPED_METHODS,
+)
 from davserver.protocol.conditions import ResourceState, if_range_allows
 from davserver.protocol.errors import NotFound, UriTooLong
 from davserver.protocol.headers import format_http_date, parse_range
@@ -28,10 +34,14 @@ def options(request: Request, shares: Shares) -> Response:
         node = share.tree.stat(request.path)
     except UriTooLong:
         node = None  # no file can have such a name; OPTIONS is answered at every path all the same
+    slash = request.path.slash
+    allow: tuple[str, ...]
     if node is None:
-        allow: tuple[str, ...] = UNMAPPED_METHODS
+        allow = UNMAPPED_COLLECTION_METHODS if slash else UNMAPPED_METHODS
+    elif node.is_collection:
+        allow = COLLECTION_METHODS
     else:
-        allow = COLLECTION_METHODS if node.is_collection else FILE_METHODS
+        allow = NO_METHODS if slash else FILE_METHODS
     writable = may_write(request, share)
     if not writable:
         allow = tuple(method for method in allow if method in READ_METHODS)

@@ -12,47 +12,78 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache, partial
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from wsgidav.wsgidav_app import WsgiDAVApp
 
-from davserver.access.access import STRANGER, Access
+from davserver.access.access import STRANGER, Access, Identity
+from davserver.operations.pages import Page
 from davserver.protocol.errors import InternalError, NotPermitted, Refused
 from davserver.protocol.holder import Reveal, Viewer
 from davserver.protocol.locks import ANYBODY, Principal
-from davserver.protocol.messages import FileSlice, Headers, Response
+from davserver.protocol.messages import FileSlice, Headers, Request, Response
 from davserver.protocol.paths import DavPath
 from davserver.protocol.reasons import reason
 from davserver.protocol.refusal import render
 from davserver.server.access_log import is_logging, log_access
 from davserver.server.compression import compressed
 from davserver.server.dispatch import method_of, perform
-from davserver.server.request import framed, header_fields, open_request, target_path
+from davserver.server.mount import Logged, Mount, Wsgi, environ_beside
+from davserver.server.request import client_of, framed, header_fields, open_request, target_path
 from davserver.server.share import ShareProvider
-from davserver.storage.share import Shares
+from davserver.storage.lock_events import LockEvents
+from davserver.storage.share import RESERVED, Shares
+
+if TYPE_CHECKING:
+    from davserver.web.caller import Caller
+    from davserver.web.watch import Watch
 
 StartResponse = Callable[..., Any]
 
 _log = logging.getLogger("davserver")
+
+#: Where a request's exchange is found in its environ, beside WebDAV.
+_EXCHANGE = "davserver.exchange"
+_NO_PAGES: Mapping[str, Page] = MappingProxyType({})
 
 
 class Terminal:
     """The end of the stack: a request in, an answer out, whatever happens in between."""
 
     def __init__(
-        self, shares: Shares, access: Access, *, prefix: str, reveal: Reveal, clock: Callable[[], float]
+        self,
+        shares: Shares,
+        access: Access,
+        *,
+        prefix: str,
+        reveal: Reveal,
+        clock: Callable[[], float],
+        pages: Mapping[str, Page],
+        seats: int,
     ) -> None:
         self._shares = shares
+        self._pages = pages
         #: May be replaced at any time; a request keeps to the one it began with.
         self.access = access
         self._prefix = prefix
         self._reveal = reveal
         self._clock = clock
+        self.beside = Mount(self._open_beside)
+        #: Requests that may wait for something to happen to a lock at the same time.
+        self.seats = seats
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         exchange = _Exchange(environ, self._clock())
         try:
-            response = _finished(self._answer(exchange), environ)
+            path = exchange.path = target_path(environ, self._prefix)
+            if path.segments[:1] == RESERVED:
+                page = self._pages.get(path.segments[1]) if len(path.segments) > 1 else None
+                if page is None:
+                    return self._pass_on(exchange, path, start_response)
+                response = _finished(self._own(exchange, path, page), environ)
+            else:
+                response = _finished(self._answer(exchange, path), environ)
         except Refused as refused:
             response = _finished(self._refusal(exchange, refused), environ)
         except Exception:
@@ -76,32 +107,89 @@ class Terminal:
             return Response(response.status, (*response.headers, ("Connection", "close")), response.body)
         return response
 
-    def _answer(self, exchange: _Exchange) -> Response:
+    def _answer(self, exchange: _Exchange, path: DavPath) -> Response:
         environ = exchange.environ
-        exchange.path = target_path(environ, self._prefix)
         method = method_of(environ["REQUEST_METHOD"])
         access = self.access
-        identity = access.identify(exchange.headers.get("Authorization"), exchange.now)
+        identity = self._identify(exchange, access)
         if identity is None and method.action is not None:
             raise access.unauthorized()
         if identity is None or (method.action is None and access.could_be_more(identity)):
             identity = STRANGER
-        exchange.principal = identity.principal
-        request = open_request(
-            environ,
-            path=exchange.path,
-            headers=exchange.headers,
-            principal=identity.principal,
-            permissions=identity.permissions,
-            now=exchange.now,
-            prefix=self._prefix,
-        )
+        request = self._request(exchange, path, identity)
         try:
             return perform(method, request, self._shares)
         except NotPermitted as refused:
             if access.could_be_more(identity):
                 raise access.unauthorized() from refused
             raise
+
+    @staticmethod
+    def _identify(exchange: _Exchange, access: Access) -> Identity | None:
+        return access.identify(exchange.headers.get("Authorization"), exchange.now)
+
+    def _request(self, exchange: _Exchange, path: DavPath, identity: Identity) -> Request:
+        exchange.principal = identity.principal
+        return open_request(
+            exchange.environ,
+            path=path,
+            headers=exchange.headers,
+            principal=identity.principal,
+            permissions=identity.permissions,
+            now=exchange.now,
+            prefix=self._prefix,
+        )
+
+    # --- beside WebDAV
+
+    def _own(self, exchange: _Exchange, path: DavPath, page: Page) -> Response:
+        """A page of the server's. Whether it needs a login is for the page to say."""
+        access = self.access
+        identity = self._identify(exchange, access) or STRANGER
+        try:
+            return page(self._request(exchange, path, identity))
+        except NotPermitted as refused:
+            if access.could_be_more(identity):
+                raise access.unauthorized() from refused
+            raise
+
+    def _pass_on(self, exchange: _Exchange, path: DavPath, start_response: StartResponse) -> Iterable[bytes]:
+        status = 0
+
+        def begin(line: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+            nonlocal status
+            status = int(line[:3])
+            return start_response(line, headers, exc_info)
+
+        environ = environ_beside(exchange.environ, path, self._prefix) | {_EXCHANGE: exchange}
+        answer = self.beside(environ, begin)
+        return Logged(answer, lambda sent: exchange.log(status, sent))
+
+    def _open_beside(self) -> tuple[Wsgi, Watch]:
+        from davserver.web.app import create_app
+        from davserver.web.watch import Watch
+
+        watch = Watch(LockEvents(self._shares.state).newest, self.seats)
+        app = create_app(self._shares, watch, prefix=self._prefix, identify=self._caller, clock=self._clock)
+        return app, watch
+
+    def _caller(self, environ: dict[str, Any]) -> Caller:
+        """Who asks, beside WebDAV as within. Raises Unauthorized."""
+        from davserver.web.caller import Caller
+
+        exchange: _Exchange = environ[_EXCHANGE]
+        access = self.access
+        identity = self._identify(exchange, access)
+        if identity is None:
+            raise access.unauthorized()
+        exchange.principal = identity.principal
+        return Caller(
+            identity.principal,
+            identity.permissions,
+            client_of(environ),
+            access.unauthorized() if access.could_be_more(identity) else None,
+            self._reveal,
+        )
 
 
 def _finished(response: Response, environ: Mapping[str, Any]) -> Response:
@@ -132,10 +220,10 @@ class _Exchange:
         """The body as WSGI wants it. The access line is written when the last byte has gone out."""
         body = response.body
         if isinstance(body, bytes):
-            self._log(response.status, len(body))
+            self.log(response.status, len(body))
             return (body,)
         if isinstance(body, FileSlice):
-            part = body._replace(sent=partial(self._log, response.status))
+            part = body._replace(sent=partial(self.log, response.status))
             wrapped: Iterable[bytes] = self.environ["wsgi.file_wrapper"](part)
             return wrapped
         return self._stream(response.status, body)
@@ -151,9 +239,9 @@ class _Exchange:
             _log.exception("%s %s failed while its answer was sent", self.environ["REQUEST_METHOD"], self.path)
             raise
         finally:
-            self._log(status, sent)
+            self.log(status, sent)
 
-    def _log(self, status: int, sent: int) -> None:
+    def log(self, status: int, sent: int) -> None:
         if not is_logging():
             return
         log_access(
@@ -178,8 +266,12 @@ class DavApp(WsgiDAVApp):  # type: ignore[misc]
         prefix: str = "",
         reveal: Reveal = Reveal.USERS,
         clock: Callable[[], float] = time.time,
+        pages: Mapping[str, Page] = _NO_PAGES,
+        seats: int = 250,
     ) -> None:
-        self._terminal = Terminal(shares, access, prefix=prefix, reveal=reveal, clock=clock)
+        """`pages`: what stands below /-/, by its name there, beside the API. `seats`: requests that may wait for
+        something to happen to a lock at the same time."""
+        self._terminal = Terminal(shares, access, prefix=prefix, reveal=reveal, clock=clock, pages=pages, seats=seats)
         super().__init__(
             {
                 "provider_mapping": {share.at.key: ShareProvider(share) for share in shares},
@@ -198,6 +290,10 @@ class DavApp(WsgiDAVApp):  # type: ignore[misc]
         environ["wsgidav.verbose"] = self.verbose
         answer: Iterable[bytes] = self.application(environ, start_response)
         return answer
+
+    def stop_waiting(self) -> None:
+        """The server stops: requests that wait for something to happen are answered now."""
+        self._terminal.beside.stop_waiting()
 
     def use(self, access: Access) -> None:
         """Who may do what, from now on."""

@@ -27,6 +27,7 @@ METHODS: Mapping[str, Method] = {
     "HEAD": Method(read.get, Action.READ),
     "PUT": Method(write.put, Action.WRITE),
     "PATCH": Method(partial.patch, Action.WRITE),
+    "POST": Method(write.post, Action.WRITE),
     "MKCOL": Method(write.mkcol, Action.WRITE),
     "DELETE": Method(write.delete, Action.WRITE, names=True),
     "COPY": Method(namespace.copy, Action.READ),

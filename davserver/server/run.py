@@ -16,7 +16,7 @@ from davserver.server.http.balance import Balance
 from davserver.server.http.proxies import TrustedProxies
 from davserver.server.http.server import DavServer, address_of
 from davserver.server.http.tls import TlsAdapter
-from davserver.server.limits import limits_of, raise_open_files, worker_count
+from davserver.server.limits import limits_of, raise_open_files, seats_of, worker_count
 from davserver.server.listen import Listeners, open_listeners
 from davserver.server.reload import load_certificate
 from davserver.server.worker import work
@@ -44,7 +44,7 @@ def serve(
         tls = _tls(settings)
         # Whatever cannot be opened is told now, once, and not by each worker over and over.
         with ExitStack() as trial:
-            open_app(settings, folder, trial)
+            open_app(settings, folder, trial, working=False)
         open_files = raise_open_files()
 
         def open_worker(current: Settings, balance: Balance, inside: ExitStack) -> DavServer:
@@ -89,15 +89,18 @@ def _open(
     *,
     clock: Callable[[], float] = time.time,
 ) -> DavServer:
+    limits = limits_of(settings, open_files)
+    app = open_app(settings, folder, stack, clock=clock, seats=seats_of(settings, limits))
     server = DavServer(
         listeners.sockets,
-        open_app(settings, folder, stack, clock=clock),
-        limits=limits_of(settings, open_files),
+        app,
+        limits=limits,
         drain_seconds=DRAIN_SECONDS,
         proxies=TrustedProxies(settings.trusted_proxies),
         tls=tls,
         server_name=settings.server_header,
         balance=balance,
+        on_stop=app.stop_waiting,
     )
     server.prepare()
     return server

@@ -39,7 +39,7 @@ from davserver.storage.write_queue import WriteQueue
 _ROOM = 4_500_000
 #: Seconds that whoever has the turn waits for a stranger who writes without standing in line.
 BUSY_SECONDS = 2.0
-#: Seconds that a look at the database may take at the start. One with 100,000 locks takes 0.1.
+#: Seconds that a look at the database may take at the start. One with 100,000 locks takes 0.4.
 CHECK_SECONDS = 2.0
 #: Steps of SQLite's machine between two looks at the clock meanwhile.
 CHECK_STEPS = 100_000
@@ -82,6 +82,7 @@ class SqliteState:
             try:
                 self._queue = WriteQueue(folder)
                 undo.callback(self._queue.close)
+                self._keep_private()
                 # Never used again. While it is open, closing another one is not closing the last one, at which
                 # SQLite would carry the log over into a database that may be damaged.
                 anchor = self._connect("rwc")
@@ -268,7 +269,14 @@ class SqliteState:
             finally:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
-        os.chmod(self._path, 0o600)  # it holds lock tokens
+
+    def _keep_private(self) -> None:
+        """It holds lock tokens. SQLite gives the log and its index the mode of the database, whatever the umask."""
+        with suppress(FileExistsError):
+            os.close(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        for suffix in ("", "-wal", "-shm"):
+            with suppress(FileNotFoundError, PermissionError):  # another account's, who has seen to it
+                os.chmod(self._path + suffix, 0o600)
 
     def _keep_room(self) -> None:
         """What lies behind the last valid frame of a log means nothing to SQLite, so zeros may lie there."""
@@ -280,7 +288,7 @@ class SqliteState:
         deadline = time.monotonic() + CHECK_SECONDS
         connection.set_progress_handler(lambda: time.monotonic() > deadline, CHECK_STEPS)
         try:
-            found = connection.execute("PRAGMA quick_check(1)").fetchall()
+            found = connection.execute("PRAGMA integrity_check(1)").fetchall()
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
                 raise

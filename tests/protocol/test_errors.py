@@ -50,6 +50,7 @@ CLASSES = [
         ("UriTooLong", 414),
         ("UnsupportedMediaType", 415),
         ("RangeNotSatisfiable", 416),
+        ("UnprocessableContent", 422),
         ("Busy", 423),
         ("Locked", 423),
         ("LockConflict", 423),

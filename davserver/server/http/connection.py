@@ -65,6 +65,7 @@ class DavConnection(HTTPConnection):
             "REMOTE_PORT": str(port),
             "wsgi.errors": sys.stderr,
             "wsgi.file_wrapper": FileWrapper,
+            "davserver.proxied": self.proxies is not None,
         }
         self.reader = HeadReader(server.limits.header)
         self._outgoing = Outgoing(self.channel)
