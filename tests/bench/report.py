@@ -64,6 +64,8 @@ class Measured:
     mib: int = 0
     rest: float = 0.0
     uploading: float = 0.0
+    #: Programs that wanted a core before anything was measured.
+    beside: float = 0.0
 
     def compare(self, line: str, rounds: dict[str, list[Result]]) -> None:
         ours = rounds.get(OURS, [])
@@ -97,7 +99,7 @@ def _lines(measured: Measured) -> list[str]:
         f"## {measured.connections} connections",
         "",
         f'Cycles in a second; the median of all rounds, in which the servers take turns. ": {AGAINST}" is what '
-        f"{OURS} does as a multiple of that, the median of the ratios within each round.",
+        f"{OURS} does as a multiple of that, the median of the ratios within each round." + _beside(measured),
         "",
         _row(head),
         _rule(head),
@@ -149,6 +151,16 @@ def _lines(measured: Measured) -> list[str]:
     large = {name: f"{name} of a large file" for name in ("GET", "PUT")}
     lines += [f"* **{CYCLES.get(name) or large[name]}**: {why}" for name, why in LIMITS.items()]
     return lines
+
+
+def _beside(measured: Measured) -> str:
+    if measured.beside < 1:
+        return ""
+    return (
+        f" The machine had other things to do: {measured.beside:.0f} programs wanted its {os.cpu_count()} cores beside. "
+        "A server of few processes gets less of such a machine than one of many threads; the processor time below does "
+        "not depend on that."
+    )
 
 
 def _cells(results: dict[str, Result], names: list[str]) -> list[str]:

@@ -36,6 +36,7 @@ def main() -> int:
             print(f"make bench needs {tool}.", file=sys.stderr)
             return 1
     chosen = [peer for peer in PEERS if peer.program() and (not options.only or peer.name in options.only)]
+    beside = os.getloadavg()[1]
     with tempfile.TemporaryDirectory(prefix="davserver-bench-") as name, ExitStack() as stack:
         folder = Path(name)
         folder.chmod(0o755)
@@ -43,6 +44,7 @@ def main() -> int:
         for peer in peers:
             furnish(peer)
         measured = Measured(versions={peer.name: peer.version() for peer in peers}, connections=options.connections)
+        measured.beside = beside
         _cycles(measured, peers, options)
         _growth(measured, [peer for peer in peers if peer.name in GROWTH_PEERS], options)
         _large(measured, peers, folder, options)
