@@ -157,7 +157,7 @@ def _beside(measured: Measured) -> str:
     if measured.beside < 1:
         return ""
     return (
-        f" The machine had other things to do: {measured.beside:.0f} programs wanted its {os.cpu_count()} cores beside. "
+        f" The machine had other things to do: {measured.beside:.0f} programs wanted its cores beside. "
         "A server of few processes gets less of such a machine than one of many threads; the processor time below does "
         "not depend on that."
     )
