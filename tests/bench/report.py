@@ -158,8 +158,8 @@ def _beside(measured: Measured) -> str:
         return ""
     return (
         f" The machine had other things to do: {measured.beside:.0f} programs wanted its cores beside. "
-        "A server of few processes gets less of such a machine than one of many threads; the processor time below does "
-        "not depend on that."
+        "A server of few processes gets less of such a machine than one of many threads, and whatever runs on cold "
+        "caches takes longer; the processor time below depends on that less."
     )
 
 
