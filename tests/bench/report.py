@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from load import CYCLES, Result
+from lockpage import found_in
 
 #: What each line is compared with.
 AGAINST = "Apache"
@@ -50,8 +51,10 @@ class Measured:
 
 
 def write(path: Path, measured: Measured) -> None:
+    """The part about locks is `make bench-locks`'s: it stays."""
     path.parent.mkdir(exist_ok=True)
-    path.write_text("\n".join(_lines(measured)) + "\n")
+    locks = found_in(path)
+    path.write_text("\n".join([*_lines(measured), *([""] if locks else []), *locks]) + "\n")
 
 
 def _lines(measured: Measured) -> list[str]:
