@@ -297,7 +297,7 @@ def _lock(row: tuple[Any, ...]) -> Lock:
     )
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def _root(key: str, collection: int) -> DavPath:
     return DavPath(DavPath.from_key(key).segments, bool(collection))
 
