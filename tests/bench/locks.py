@@ -26,7 +26,7 @@ from inprocess import Local, local
 from load import Result, memory, run_cycle
 from lockpage import REPORT, put_in
 from lockworld import path
-from peers import Apache, Davserver, Peer
+from peers import Apache, Davserver
 
 from davserver.protocol.locks import Claim, Depth, Kind, Lock, Principal, Scope
 from davserver.storage.lock_manager import LockManager, new_token
@@ -171,43 +171,26 @@ def cycles(rounds: int, seconds: int) -> list[str]:
         folder.chmod(0o755)
         peers = [stack.enter_context(kind(folder).running()) for kind in kinds]
         for connections in (1, 4):
-            found: dict[str, list[tuple[Result, float]]] = {peer.name: [] for peer in peers}
+            found: dict[str, list[Result]] = {peer.name: [] for peer in peers}
             for _ in range(rounds):
                 for peer in peers:
-                    found[peer.name].append(_measured(peer, connections, seconds))
+                    found[peer.name].append(run_cycle(peer, "lock", connections, seconds))
             lines.append(_cycles_row(connections, found))
     wrong = "In square brackets: how many answers were no success, in all rounds."
     return [*lines, "", *([wrong, ""] if "[" in "".join(lines[3:]) else [])]
 
 
-def _measured(peer: Peer, connections: int, seconds: int) -> tuple[Result, float]:
-    """And the processor time of a cycle, in microseconds."""
-    before = _ticks(peer)
-    result = run_cycle(peer, "lock", connections, seconds)
-    used = (_ticks(peer) - before) / os.sysconf("SC_CLK_TCK")
-    return result, used / max(result.clean * seconds, 1) * 1e6
-
-
-def _ticks(peer: Peer) -> int:
-    return sum(
-        sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:15]))
-        for pid in peer.processes()
-    )
-
-
-def _cycles_row(connections: int, found: dict[str, list[tuple[Result, float]]]) -> str:
+def _cycles_row(connections: int, found: dict[str, list[Result]]) -> str:
     cells = [f"{connections}"]
     for results in found.values():
-        wrong = sum(result.wrong for result, _ in results)
-        rate = statistics.median(result.clean for result, _ in results)
-        cells += [f"{rate:,.0f}" + (f" [{wrong}]" if wrong else "")]
-        cells += [f"{statistics.median(used for _, used in results):,.0f}"]
+        wrong = sum(result.wrong for result in results)
+        cells.append(f"{statistics.median(each.clean for each in results):,.0f}" + (f" [{wrong}]" if wrong else ""))
+        cells.append(f"{statistics.median(each.cpu_us for each in results):,.0f}")
     for name in (OneWorker.name, OneWorkerDurable.name):
         if Apache.name in found:
             pairs = zip(found[name], found[Apache.name], strict=True)
-            cells.append(
-                f"{statistics.median(ours.clean / max(theirs.clean, 1) for (ours, _), (theirs, _) in pairs):.2f}"
-            )
+            ratio = statistics.median(ours.clean / max(theirs.clean, 1) for ours, theirs in pairs)
+            cells.append(f"{ratio:.2f}")
         else:
             cells.append("")
     return "| " + " | ".join(cells) + " |"
