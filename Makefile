@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 TESTABLE := $(VENV)/.testable
 SOURCES := davserver tests
 
-.PHONY: help run test test-fast test-docker test-tools fuzz bench bench-files lint format lock clean
+.PHONY: help run test test-fast test-docker test-tools fuzz bench bench-files bench-locks lint format lock clean
 
 help: ## Show what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -31,6 +31,8 @@ fuzz: $(TESTABLE) ## Fuzz each parser for FUZZ_SECONDS (300)
 
 bench-files: $(TESTABLE) ## Measure listings, writes and trees, without HTTP
 	$(BIN)/python tests/bench/files.py
+bench-locks: $(TESTABLE) ## Measure checks, LOCK and UNLOCK, and 100,000 locks; write it into docs/performance.md
+	$(BIN)/python tests/bench/locks.py
 bench: $(TESTABLE) ## Measure against other servers, and write docs/performance.md
 	$(if $(BENCH_PYTHON),BENCH_PYTHON=$(BENCH_PYTHON)) $(BIN)/python tests/bench/run.py
 

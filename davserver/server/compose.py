@@ -201,6 +201,7 @@ def lock_policy(settings: Settings) -> LockPolicy:
 def _skeleton(folder: str, shares: list[Share]) -> str:
     """A folder in the state that holds nothing but the way to each share."""
     root = os.path.join(folder, "root")
+    os.makedirs(root, exist_ok=True)
     for share in shares:
         os.makedirs(os.path.join(root, *share.at.segments), exist_ok=True)
     return root

@@ -97,7 +97,7 @@ class SqliteState:
     def query(self, sql: str, parameters: Sequence[object] = ()) -> _Rows:
         with self._refusing:
             connection = self._connection()
-            if connection.in_transaction or not sql.startswith("SELECT"):
+            if connection.in_transaction or not sql.startswith(("SELECT", "WITH")):
                 return connection.execute(sql, parameters).fetchall()
             return self._read(connection, sql, tuple(parameters))
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from load import CYCLES, Result
+from lockpage import found_in
 from peers import PYTHON
 
 #: What each line is compared with.
@@ -77,8 +78,10 @@ class Measured:
 
 
 def write(path: Path, measured: Measured) -> None:
+    """The part about locks is `make bench-locks`'s: it stays."""
     path.parent.mkdir(exist_ok=True)
-    path.write_text("\n".join(_lines(measured)) + "\n")
+    locks = found_in(path)
+    path.write_text("\n".join([*_lines(measured), *([""] if locks else []), *locks]) + "\n")
 
 
 def _lines(measured: Measured) -> list[str]:
