@@ -129,9 +129,7 @@ class _Copying:
                 if recursive:
                     with os.scandir(here) as entries:
                         for entry in entries:
-                            if self._chosen.takes(names, entry.name) and self._entry(
-                                entry, here, there, (name, *names)
-                            ):
+                            if self._chosen.takes(names, entry.name) and self._entry(entry, here, there, above):
                                 todo.append((*names, entry.name))
                 # At the end: it may be a mode that lets nobody make anything there.
                 keep_attributes(os.fstat(here), here, os.fstat(there), there)
