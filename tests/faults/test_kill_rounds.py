@@ -20,9 +20,10 @@ import pytest
 from serving import Process
 from wire import Answer, Dav
 
-pytestmark = pytest.mark.slow
-
 ROUNDS = int(os.environ.get("KILL_ROUNDS", "4"))
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120 + 10 * ROUNDS)]
+
 CLIENTS = 3
 #: Longest time that the work of a round goes on, in seconds.
 LONGEST = 0.25
