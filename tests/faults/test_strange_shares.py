@@ -8,7 +8,9 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -195,6 +197,42 @@ def test_what_cannot_be_copied_is_not_moved_to_another_file_system(kind: str, tm
             assert os.listdir(other) == [".davserver~stage"]
             assert not list((other / ".davserver~stage").glob("*/*"))
             assert app("MOVE", "/d", Destination="/e").status == 201
+
+
+@pytest.mark.parametrize("method", ["MOVE", "COPY"])
+def test_a_large_file_between_file_systems_holds_up_nobody_else(
+    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it is copied the state is free, and so is every other path: locks are taken, files are written."""
+    with mounted(tmp_path / "other", "size=4m") as other:
+        shares = {"/": {"directory": str(tmp_path / "share")}, "/o": {"directory": str(other)}}
+        with local(tmp_path, shares=shares) as app:
+            app("PUT", "/large", b"content")
+            app.proppatch("/large", COLOUR)
+            copying_, go_on = threading.Event(), threading.Event()
+            real = os.copy_file_range
+
+            def wait(*arguments: int) -> int:
+                copying_.set()
+                assert go_on.wait(60)
+                return real(*arguments)
+
+            monkeypatch.setattr(os, "copy_file_range", wait)
+            with ThreadPoolExecutor(2) as pool:
+                moving = pool.submit(app, method, "/large", None, {"Destination": "/o/large"})
+                assert copying_.wait(60)
+                for path in ("/a", "/o/b", "/o/c"):
+                    lock = pool.submit(app.lock, path).result(30)
+                    assert lock.status == 201
+                    written = pool.submit(app, "PUT", path, b"x", {"If": f"(<{lock.token}>)"}).result(30)
+                    assert written.status == 204
+                    assert pool.submit(app.proppatch, path, COLOUR, If=f"(<{lock.token}>)").result(30).status == 207
+                assert not moving.done()
+                go_on.set()
+                assert moving.result(60).status == 201
+            assert app("GET", "/o/large").body == b"content"
+            assert app("GET", "/large").status == (404 if method == "MOVE" else 200)
+            assert "red" in app.propfind("/o/large", "colour", namespace="urn:x").body.decode()
 
 
 # --- others at work
