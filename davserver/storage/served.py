@@ -47,7 +47,9 @@ class Served:
     def member(self, folder: Sequence[str], name: str) -> bool:
         """Is `name` served in this folder? Bytes that are no UTF-8 come as lone surrogates, which nothing can be
         made of in a URL or in XML."""
-        if not (name.isascii() or _is_text(name)) or not self._name(name):
+        if not (name.isascii() or _is_text(name)) or name.startswith(PRIVATE_PREFIX):
+            return False
+        if self._hides is not None and not self._name(name):
             return False
         return bool(folder) or not self._at_root or name != RESERVED
 

@@ -49,9 +49,30 @@ class Measured:
     uploading: float = 0.0
 
 
+#: Where the part of another run begins: `make bench-files`.
+FOLDERS = "## Large folders"
+
+
 def write(path: Path, measured: Measured) -> None:
     path.parent.mkdir(exist_ok=True)
-    path.write_text("\n".join(_lines(measured)) + "\n")
+    _, heading, folders = (path.read_text() if path.exists() else "").partition(FOLDERS)
+    path.write_text("\n".join(_lines(measured)) + "\n" + (f"\n{heading}{folders}" if heading else ""))
+
+
+def write_folders(path: Path, lines: list[str]) -> None:
+    before = path.read_text().partition(FOLDERS)[0].rstrip()
+    path.write_text("\n".join([before, "", FOLDERS, "", *lines]) + "\n")
+
+
+def machine() -> str:
+    return (
+        f"Measured on {datetime.datetime.now(tz=datetime.UTC):%Y-%m-%d} on {os.cpu_count()} cores ({_processor()}), "
+        f"Linux {platform.release().partition('-')[0]}, Python {platform.python_version()} ({_build()})"
+    )
+
+
+def table(head: list[str], rows: list[list[str]]) -> list[str]:
+    return [_row(head), _rule(head), *map(_row, rows)]
 
 
 def _lines(measured: Measured) -> list[str]:
@@ -62,9 +83,7 @@ def _lines(measured: Measured) -> list[str]:
         "",
         "<!-- Written by `make bench`; what it says of causes stands in tests/bench/report.py. -->",
         "",
-        f"Measured on {datetime.datetime.now(tz=datetime.UTC):%Y-%m-%d} on {os.cpu_count()} cores ({_processor()}), "
-        f"Linux {platform.release().partition('-')[0]}, Python {platform.python_version()} ({_build()}); load and "
-        "servers share the cores. "
+        f"{machine()}; load and servers share the cores. "
         + ", ".join(f"{name} {version}" for name, version in measured.versions.items() if "," not in name)
         + ". All serve from one file system; none writes a log of requests, and none but the second column makes a "
         "change safe from a power cut before it is acknowledged.",
