@@ -30,9 +30,8 @@ class Node(NamedTuple):
     @classmethod
     def of(cls, status: os.stat_result) -> Node:
         """`status` is that of a file or a folder."""
-        node = node_of(status)
-        assert node is not None
-        return node
+        folder = modes.S_ISDIR(status.st_mode)
+        return cls(folder, 0 if folder else status.st_size, status.st_mtime_ns, status.st_ino)
 
     @property
     def tag(self) -> str:
@@ -67,7 +66,7 @@ _new = tuple.__new__
 
 def node_of(status: os.stat_result) -> Node | None:
     """None for what is neither file nor folder: links, pipes, sockets and devices are not served."""
-    kind = status.st_mode & 0o170000
+    kind = modes.S_IFMT(status.st_mode)
     if kind == modes.S_IFREG:
         return _new(Node, (False, status.st_size, status.st_mtime_ns, status.st_ino, False))
     if kind == modes.S_IFDIR:
