@@ -125,6 +125,54 @@ def test_a_disk_filled_to_the_brim(where: str, durability: str, tmp_path: Path) 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("durability", ["relaxed", "full"])
+def test_a_disk_of_the_state_filled_to_the_brim(durability: str, tmp_path: Path) -> None:
+    """What needs a row is refused with 507 and has not happened; reading, writing files and freeing go on; and all is
+    well again without a restart."""
+    (tmp_path / "work").mkdir()
+    with mounted(tmp_path / "work" / "state", "size=8m") as small:
+        small.chmod(0o700)
+        with local(tmp_path / "work", durability=durability) as app:
+            plant(app)
+            root = tmp_path / "work" / "share"
+            for number in range(40):
+                (root / f"many{number}").touch()
+            fill(small)
+            # The log has room of its own, so that what frees space can be written down: until that is used up.
+            for number in range(400):
+                name = f"p{number % 10}"
+                written = app.proppatch(
+                    f"/many{number // 10}",
+                    f'<D:set><D:prop><{name} xmlns="urn:x">{"x" * 60_000}</{name}></D:prop></D:set>',
+                )
+                if written.status != 207:
+                    break
+            assert written.status == 507
+            before = snapshot(root)
+            big = "".join(f'<p{number} xmlns="urn:y">{"y" * 60_000}</p{number}>' for number in range(8))
+            for answer in (
+                app.proppatch("/f", f"<D:set><D:prop>{big}</D:prop></D:set>"),
+                app.proppatch("/d/inner", f"<D:set><D:prop>{big}<D:lastmodified>1</D:lastmodified></D:prop></D:set>"),
+                app("MKCOL", "/new", f'<D:mkcol xmlns:D="DAV:"><D:set><D:prop>{big}</D:prop></D:set></D:mkcol>',
+                    {"Content-Type": "text/xml"}),
+            ):  # fmt: skip
+                assert answer.status == 507
+                assert answer.body
+            assert snapshot(root) == before
+            assert app("GET", "/new").status == 404
+            assert app("GET", "/f").body == b"f"
+            assert "red" in app.propfind("/f", "colour", namespace="urn:x").body.decode()
+            assert app.propfind("/", "getetag", depth="1").status == 207
+            assert app("PUT", "/f", b"new").status == 204
+            assert app("PUT", "/plain", b"new").status == 201
+            (small / "filler").unlink()
+            assert app.proppatch("/f", COLOUR.replace("red", "blue")).status == 207
+            assert app("DELETE", "/g").status == 204
+            assert app("MOVE", "/f", Destination="/moved").status == 201
+            assert "blue" in app.propfind("/moved", "colour", namespace="urn:x").body.decode()
+
+
+@pytest.mark.slow
 def test_a_disk_without_inodes(tmp_path: Path) -> None:
     with mounted(tmp_path / "small", "size=12m,nr_inodes=40") as small:
         (small / "share").mkdir()
