@@ -5,15 +5,18 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 from inprocess import Content, Local, local
 from wire import Answer
+
+from davserver.storage import changes, rename, staged
 
 COLOUR = '<D:set><D:prop><colour xmlns="urn:x">red</colour></D:prop></D:set>'
 
@@ -388,3 +391,64 @@ def test_a_share_that_cannot_be_written_is_read(tmp_path: Path) -> None:
             assert app.lock("/new").status == 403
             # Properties lie elsewhere.
             assert app.proppatch("/f", COLOUR).status == 207
+
+
+#: Of each change, in its order: what is written to the disk (a file, a folder, the log of the state), and the step that
+#: makes it visible.
+DURABLE: list[tuple[str, Callable[[Local], Answer], list[str]]] = [
+    ("PUT new", lambda app: app("PUT", "/new", b"x"), ["file", "link", "folder"]),
+    ("PUT over", lambda app: app("PUT", "/plain", b"x"), ["file", "link", "rename", "folder"]),
+    ("MKCOL", lambda app: app("MKCOL", "/new"), ["mkdir", "folder"]),
+    ("COPY", lambda app: app("COPY", "/plain", Destination="/new"), ["file", "rename", "folder"]),
+    ("MOVE", lambda app: app("MOVE", "/plain", Destination="/new"), ["rename", "folder", "folder"]),
+    ("MOVE with rows", lambda app: app("MOVE", "/f", Destination="/new"), ["log", "rename", "folder", "folder", "log"]),
+    ("DELETE", lambda app: app("DELETE", "/plain"), ["rename", "folder"]),
+    ("DELETE with rows", lambda app: app("DELETE", "/f"), ["log", "rename", "folder", "log"]),
+    ("PROPPATCH", lambda app: app.proppatch("/f", COLOUR.replace("red", "blue")), ["log"]),
+]
+
+
+@pytest.mark.parametrize("durability", ["full", "relaxed"])
+@pytest.mark.parametrize(("name", "act", "steps"), DURABLE, ids=[row[0] for row in DURABLE])
+def test_what_is_acknowledged_is_on_the_disk(
+    name: str, act: Callable[[Local], Answer], steps: list[str], durability: str, durable: dict[str, Local],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """`durability: full`: the content before its name, the name before the answer, an intent before the rename."""
+    app = durable[durability]
+    for path in ("/new", "/f", "/plain"):
+        app("DELETE", path)
+    for path in ("/f", "/plain"):
+        app("PUT", path, b"old")
+    app.proppatch("/f", COLOUR)
+    done: list[str] = []
+
+    def note(call: str, real: Callable[..., object]) -> Callable[..., object]:
+        def noted(*arguments: object, **named: object) -> object:
+            if call == "fsync":
+                done.append("folder" if stat.S_ISDIR(os.fstat(arguments[0]).st_mode) else "file")  # type: ignore[arg-type]
+            else:
+                done.append({"fdatasync": "log"}.get(call, call))
+            return real(*arguments, **named)
+
+        return noted
+
+    for call in ("fsync", "fdatasync", "link", "rename", "mkdir"):
+        monkeypatch.setattr(os, call, note(call, getattr(os, call)))
+    for call in ("rename_new", "exchange"):
+        for module in (changes, staged, rename):
+            if hasattr(module, call):
+                monkeypatch.setattr(module, call, note("rename", getattr(rename, call)))
+    assert act(app).status < 300
+    monkeypatch.undo()
+    flushed = {"file", "folder", "log"}
+    assert done == (steps if durability == "full" else [step for step in steps if step not in flushed])
+
+
+@pytest.fixture(scope="module")
+def durable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Local]]:
+    with ExitStack() as stack:
+        yield {
+            durability: stack.enter_context(local(tmp_path_factory.mktemp(durability), durability=durability))
+            for durability in ("full", "relaxed")
+        }
