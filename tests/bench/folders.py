@@ -1,8 +1,8 @@
 """`make bench-files`: large folders over HTTP, ours beside Apache and stock WsgiDAV in one run, and the table of it.
 
-One client asks on one connection, and the servers take turns in every round. Beside the time from the first byte of
-the request to the last of the answer stands the processor time that the server's processes took for it, which does
-not depend on what else the machine does.
+One client asks for one thing at a time, and the servers take turns in every round. Beside the time from the first byte
+of the request to the last of the answer stands the processor time that the server's processes took for it, which
+does not depend on what else the machine does.
 """
 
 from __future__ import annotations
@@ -71,6 +71,9 @@ class Client:
 
     def ask(self, method: str, path: str, body: str | bytes | None = None, **fields: str) -> tuple[float, float]:
         """(seconds to the first byte of the answer's body, to its last)."""
+        # Some close what was idle while another server had its turn.
+        self._connection.close()
+        self._connection.connect()
         began = time.perf_counter()
         self._connection.request(method, path, body, fields)
         answer = self._connection.getresponse()
@@ -198,8 +201,8 @@ def _lines(names: list[str], lists: dict[str, dict[str, Asked]], moved: dict[str
 
     head = ["", *names, *(f"{name} : {names[0]}" for name in against)]
     return [
-        f"{machine()}. One client on one connection; the servers take turns. The ten properties are those that file "
-        "managers ask for, of which Apache must look for the name to show among its dead properties; the seven are "
+        f"{machine()}. One client, one request at a time; the servers take turns. The ten properties are those that "
+        "file managers ask for, of which Apache must look for the name to show among its dead properties; the seven are "
         "those that every server has at hand. Each tenth file of the folder that is moved and removed has a dead "
         "property (but in WsgiDAV, which keeps none by default). Written by `make bench-files`.",
         "",
