@@ -202,8 +202,8 @@ def _lines(names: list[str], lists: dict[str, dict[str, Asked]], moved: dict[str
     head = ["", *names, *(f"{name} : {names[0]}" for name in against)]
     return [
         f"{machine()}. One client, one request at a time; the servers take turns. The ten properties are those that "
-        "file managers ask for, of which Apache must look for the name to show among its dead properties; the seven are "
-        "those that every server has at hand. Each tenth file of the folder that is moved and removed has a dead "
+        "file managers ask for, of which Apache must look for the name to show among its dead properties; the seven "
+        "are those that every server has at hand. Each tenth file of the folder that is moved and removed has a dead "
         "property (but in WsgiDAV, which keeps none by default). Written by `make bench-files`.",
         "",
         "Milliseconds until the last byte of the answer, the median:",
