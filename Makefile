@@ -29,7 +29,8 @@ fuzz: $(TESTABLE) ## Fuzz each parser for FUZZ_SECONDS (300)
 	for target in $$($(BIN)/python -c 'import sys; sys.path.insert(0, "tests/fuzz"); from targets import TARGETS; print(*TARGETS)'); \
 		do $(BIN)/python tests/fuzz/run.py $$target -max_total_time=$(or $(FUZZ_SECONDS),300) || exit; done
 
-bench-files: $(TESTABLE) ## Measure listings, writes and trees, without HTTP
+bench-files: $(TESTABLE) ## Measure large folders against Apache and stock WsgiDAV, for docs/performance.md; and without HTTP
+	$(BIN)/python tests/bench/folders.py
 	$(BIN)/python tests/bench/files.py
 bench-locks: $(TESTABLE) ## Measure checks, LOCK and UNLOCK, and 100,000 locks; write it into docs/performance.md
 	$(BIN)/python tests/bench/locks.py

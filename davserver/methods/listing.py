@@ -27,6 +27,9 @@ from davserver.storage.tree import Space
 #: Members that are read from a folder at a time.
 BLOCK = 500
 
+#: Without what NamedTuple puts before it.
+_new = tuple.__new__
+
 
 class Listing:
     """One PROPFIND being answered."""
@@ -57,7 +60,7 @@ class Listing:
         stored = _StoredOfMembers(share, collection)
         mounted = {mount.at.name: mount for mount in self._shares.mounted_in(collection)}
         setting = self._setting(share, collection, len(collection.segments) + 1)
-        response = self._plan.response
+        response, of = self._plan.response, stored.of
         members = share.tree.members(collection)
 
         def answers() -> Iterator[tuple[str, Node, bytes]]:
@@ -72,7 +75,7 @@ class Listing:
                         true = share.tree.locate(collection.child(name))
                         entry = Entry(href, name, node, *_stored(share, true), setting)
                     else:
-                        entry = Entry(href, name, node, stored.locks(name), stored.dead(name), setting)
+                        entry = _new(Entry, (href, name, node, *of(name), setting))
                     yield name, node, response(entry)
             for name, mount in mounted.items():
                 node_there = mount.tree.stat(mount.at)
@@ -131,13 +134,11 @@ class _StoredOfMembers:
         if self._known:
             self._block = self._dead.of(names)
 
-    def locks(self, name: str) -> list[Lock] | None:
+    def of(self, name: str) -> tuple[list[Lock] | None, Dead | None]:
         if not self._known:
-            return None
-        return self._inherited + self._rooted[name] if name in self._rooted else self._inherited
-
-    def dead(self, name: str) -> Dead | None:
-        return self._block.get(name, _NONE) if self._known else None
+            return None, None
+        locks = self._inherited + self._rooted[name] if name in self._rooted else self._inherited
+        return locks, self._block.get(name, _NONE)
 
 
 def _stored(share: Share, path: DavPath) -> tuple[list[Lock] | None, Dead | None]:

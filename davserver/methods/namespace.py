@@ -132,7 +132,7 @@ def _move(guard: Guard, passage: Passage, target: _Target, node: Node, there: No
         return _Moved(removed, size, 0)
     except OtherDevice:
         # Copied while both are reserved: nothing that is written to the source meanwhile may be lost.
-        with _stage_copy(share, source, target, recursive=True, replaced=replaced) as staged:
+        with _stage_copy(share, source, target, recursive=True, everything=True, replaced=replaced) as staged:
             with target.share.charged(staged.size - replaced):
                 removed = changes.carry(shares, hold, staged, source, target.path, replacing=replacing)
             return _Moved(removed, staged.size, staged.size)
@@ -173,7 +173,9 @@ def _target(guard: Guard) -> _Target:
     return target
 
 
-def _stage_copy(share: Share, source: DavPath, target: _Target, *, recursive: bool, replaced: int) -> StagedCopy:
+def _stage_copy(
+    share: Share, source: DavPath, target: _Target, *, recursive: bool, replaced: int, everything: bool = False
+) -> StagedCopy:
     """A copy of the source beside the destination, where a file of `replaced` bytes makes room. Raises
     InsufficientStorage as soon as it is too large."""
     tree, size = target.share.tree, 0
@@ -187,7 +189,7 @@ def _stage_copy(share: Share, source: DavPath, target: _Target, *, recursive: bo
 
     left = replaced + (target.share.quota.left if target.share.quota is not None else 0)
     slot = tree.stage(target.path, tree.look(target.path).device).new_slot()
-    return stage_copy(share.tree, source, tree, slot, recursive=recursive, spend=spend)
+    return stage_copy(share.tree, source, tree, slot, recursive=recursive, everything=everything, spend=spend)
 
 
 def _copy_claim(target: _Target, node: Node | None) -> Claim:

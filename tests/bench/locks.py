@@ -24,8 +24,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from inprocess import Local, local
 from load import Result, memory, run_cycle
-from lockpage import REPORT, put_in
 from lockworld import path
+from page import REPORT, put_in
 from peers import Apache, Davserver
 
 from davserver.protocol.locks import Claim, Depth, Kind, Lock, Principal, Scope
@@ -60,7 +60,7 @@ def main() -> int:
     lines = [line for part in options.parts for line in parts[part]()]
     print("\n".join(lines))
     if len(options.parts) == len(parts):
-        put_in(REPORT, lines)
+        put_in(REPORT, "make bench-locks", ["## Locks", "", *lines])
         print(f"\nwritten to {REPORT}")
     return 0
 

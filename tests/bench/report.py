@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from load import CYCLES, Result
-from lockpage import found_in
+from page import put_in
 from peers import PYTHON
 
 #: What each line is compared with.
@@ -77,24 +77,31 @@ class Measured:
         }
 
 
+#: Where the part of another run begins: `make bench-files`.
+
+
 def write(path: Path, measured: Measured) -> None:
-    """The part about locks is `make bench-locks`'s: it stays."""
-    path.parent.mkdir(exist_ok=True)
-    locks = found_in(path)
-    path.write_text("\n".join([*_lines(measured), *([""] if locks else []), *locks]) + "\n")
+    put_in(path, "make bench", _lines(measured))
+
+
+def machine() -> str:
+    return (
+        f"Measured on {datetime.datetime.now(tz=datetime.UTC):%Y-%m-%d} on {os.cpu_count()} cores ({_processor()}), "
+        f"Linux {platform.release().partition('-')[0]}, {_python()}"
+    )
+
+
+def table(head: list[str], rows: list[list[str]]) -> list[str]:
+    return [_row(head), _rule(head), *map(_row, rows)]
 
 
 def _lines(measured: Measured) -> list[str]:
     names = list(measured.versions)
     head = ["", *names, f": {AGAINST}", "aimed at"]
     lines = [
-        "# Performance",
+        "<!-- What it says of causes stands in tests/bench/report.py. -->",
         "",
-        "<!-- Written by `make bench`; what it says of causes stands in tests/bench/report.py. -->",
-        "",
-        f"Measured on {datetime.datetime.now(tz=datetime.UTC):%Y-%m-%d} on {os.cpu_count()} cores ({_processor()}), "
-        f"Linux {platform.release().partition('-')[0]}, {_python()}; load and "
-        "servers share the cores. "
+        f"{machine()}; load and servers share the cores. "
         + ", ".join(f"{name} {version}" for name, version in measured.versions.items() if "," not in name)
         + ". All serve from one file system; none writes a log of requests, and none but the second column makes a "
         "change safe from a power cut before it is acknowledged.",

@@ -174,7 +174,9 @@ class World:
     def carry(self, source: str, where: str, *, replacing: bool) -> Discarded:
         tree = self.shares.of(path(where)).tree
         slot = tree.stage(path(where), tree.look(path(where)).device).new_slot()
-        with stage_copy(self.shares.of(path(source)).tree, path(source), tree, slot, recursive=True) as copy:
+        with stage_copy(
+            self.shares.of(path(source)).tree, path(source), tree, slot, recursive=True, everything=True
+        ) as copy:
             return changes.carry(self.shares, HOLD, copy, path(source), path(where), replacing=replacing)
 
     # --- rows
