@@ -6,13 +6,12 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import BASE, User
+from apiworld import BASE, User, below, restrict
 from inprocess import Local, local
 from serving import QUICK
 from wire import Answer
 
 from davserver.access.permissions import Everywhere
-from davserver.protocol.locks import Principal
 from davserver.protocol.messages import Action
 from davserver.protocol.paths import DavPath
 from davserver.storage import lock_service
@@ -74,6 +73,7 @@ def test_a_lock_is_shown_whole_and_without_its_token(alice: User, bob: User, car
         ("?limit=3", [1, 2, 3]),
         ("?path=/d&wait=0&kind=checkout", []),
         ("?path=/d&wait=0&holder=nobody", []),
+        ("?path=/d/f&wait=0&after=2", []),
     ],
 )
 def test_filters(query: str, found: list[int], alice: User, carol: User) -> None:
@@ -127,28 +127,6 @@ def test_what_may_not_be_read_is_not_there(client: Local, alice: User, bob: User
     assert carol("POST", "/transactions", {"paths": ["/secret/f", "/other"]}).status == 403
 
 
-def restrict(client: Local, name: str, permissions: object) -> None:
-    """From now on that user has these permissions."""
-    access = client.app._terminal.access  # type: ignore[attr-defined]
-    identify = type(access).identify
-
-    def identified(authorization: str | None, now: float) -> object:
-        found = identify(access, authorization, now)
-        if found is not None and found.principal == Principal(name):
-            return type(found)(found.principal, permissions)
-        return found
-
-    access.identify = identified
-
-
-def below(top: str) -> object:
-    class Rules:
-        def allows(self, action: Action, path: DavPath) -> bool:
-            return DavPath.parse(top).contains(path) and action is Action.READ
-
-    return Rules()
-
-
 def test_names_are_told_to_whom_the_settings_say(tmp_path: Path) -> None:
     users = {name: {"password": QUICK.hash(name)} for name in ("alice", "carol")}
     with local(tmp_path, users=users, anonymous="ro", locks={"reveal_holder": "users"}) as client:
@@ -159,6 +137,8 @@ def test_names_are_told_to_whom_the_settings_say(tmp_path: Path) -> None:
         # Nor is it to be found out by asking for the name.
         assert ids(carol("GET", "/locks?holder=alice")) == [1]
         assert ids(stranger("GET", "/locks?holder=alice")) == []
+        assert ids(stranger("GET", "/locks?path=/f&holder=alice&wait=0")) == []
+        assert carol("GET", "/locks?path=/f&holder=alice&wait=0").status == 204
         # Somebody who might be more is asked to log in.
         assert stranger("DELETE", "/locks/1?reason=x").status == 401
         assert carol("DELETE", "/locks/1?reason=x").status == 403
@@ -195,10 +175,11 @@ def test_ones_own_lock_needs_no_reason(alice: User, bob: User) -> None:
     assert alice("POST", "/transactions", {"paths": ["/a", "/b"]}).status == 201
     assert alice("DELETE", "/locks/1").status == alice("DELETE", "/locks/3").status == 204
     assert ids(alice("GET", "/locks")) == []
-    # A breaker breaks, also what is his own: there must be a reason.
-    assert bob("POST", "/maintenance", {"reason": "backup"}).status == 201
-    assert bob("DELETE", "/locks/4").status == 400
-    assert bob("DELETE", "/locks/4?reason=done").status == 204
+    for number, query in (4, ""), (5, "?reason=done"):
+        assert bob("POST", "/maintenance", {"reason": "backup"}).status == 201
+        assert bob("DELETE", f"/locks/{number}{query}").status == 204
+    told = bob("GET", "/events?after=0&seconds=1").body.decode()
+    assert [told.count(f"event: {what}\n") for what in ("released", "broken")] == [4, 1]
 
 
 def test_on_an_open_share_nobody_owns_a_lock_by_being_nobody(tmp_path: Path) -> None:
@@ -223,3 +204,22 @@ def test_ids_that_are_none(alice: User) -> None:
             assert alice("GET", f"/{kind}/{number}").status in (400, 404)
     for name in "txn-9", "txn-", "x", "%00", "txn-" + "9" * 400:
         assert alice("GET", f"/transactions/{name}").status in (400, 404)
+
+
+def test_who_may_write_may_break_what_is_stale_where_the_settings_say_so(tmp_path: Path) -> None:
+    users = {name: {"password": QUICK.hash(name)} for name in ("alice", "carol")}
+    with local(tmp_path, users=users, anonymous="none", locks={"stale_break": "writers"}) as client:
+        alice, carol = (User(client, name) for name in ("alice", "carol"))
+        token = alice.lock("/f").token
+        assert carol("DELETE", "/locks/1?reason=x").status == 403
+        assert carol("GET", "/locks/1").json["can_break"] is False
+        # A client that refreshes after a moment, and then not for two of these moments, has probably gone.
+        assert alice.dav("LOCK", "/f", If=f"(<{token}>)").status == 200
+        while not (stale := ids(carol("GET", "/locks?stale=true"))):
+            pass
+        assert stale == [1]
+        assert carol("GET", "/locks/1").json["can_break"] is True
+        restrict(client, "carol", Everywhere((Action.READ,)))
+        assert carol("DELETE", "/locks/1?reason=x").status == 403
+        restrict(client, "carol", Everywhere(tuple(Action)))
+        assert carol("DELETE", "/locks/1?reason=gone").status == 204
