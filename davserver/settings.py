@@ -70,6 +70,18 @@ def _count(low: int, high: int) -> PlainValidator:
 
 
 Auto = Literal["auto"]
+#: Among addresses: everybody who connects to the Unix socket.
+UNIX = "unix"
+
+
+def _networks(names: list[str]) -> list[str]:
+    for name in names:
+        try:
+            if name != UNIX:
+                ipaddress.ip_network(name)
+        except ValueError:
+            raise ValueError(f"{name!r} is neither an address, nor a network like 10.0.0.0/8, nor unix") from None
+    return names
 
 
 class _Section(BaseModel):
@@ -209,6 +221,16 @@ class HealthSettings(_Section):
     free_space: Bytes = 64 * 2**20
 
 
+class MetricsSettings(_Section):
+    #: Addresses, networks, or "unix", that may read /-/metrics without a login. Whoever logs in may read them, too.
+    allow: list[str] = Field(default_factory=lambda: ["127.0.0.1", "::1", UNIX])
+
+    @field_validator("allow")
+    @classmethod
+    def _addresses(cls, value: list[str]) -> list[str]:
+        return _networks(value)
+
+
 class LogSettings(_Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
     #: One line for each request.
@@ -247,6 +269,7 @@ class Settings(_Section):
     webhooks: dict[str, WebhookSettings] = Field(default_factory=dict)
     limits: LimitSettings = LimitSettings()
     health: HealthSettings = HealthSettings()
+    metrics: MetricsSettings = MetricsSettings()
     log: LogSettings = LogSettings()
 
     @field_validator("prefix")
@@ -269,13 +292,7 @@ class Settings(_Section):
     @field_validator("trusted_proxies")
     @classmethod
     def _proxies(cls, value: list[str]) -> list[str]:
-        for name in value:
-            try:
-                if name != "unix":
-                    ipaddress.ip_network(name)
-            except ValueError:
-                raise ValueError(f"{name!r} is neither an address, nor a network like 10.0.0.0/8, nor unix") from None
-        return value
+        return _networks(value)
 
     @field_validator("shares")
     @classmethod

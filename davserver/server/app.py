@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 from wsgidav.wsgidav_app import WsgiDAVApp
 
 from davserver.access.access import STRANGER, Access, Identity
+from davserver.operations.figures import Figures
 from davserver.operations.pages import Page
-from davserver.protocol.errors import InternalError, NotPermitted, Refused
+from davserver.protocol.errors import InternalError, Locked, NotPermitted, Refused
 from davserver.protocol.holder import Reveal, Viewer
 from davserver.protocol.locks import ANYBODY, Principal
 from davserver.protocol.messages import FileSlice, Headers, Request, Response
@@ -61,9 +62,11 @@ class Terminal:
         clock: Callable[[], float],
         pages: Mapping[str, Page],
         seats: int,
+        figures: Figures,
     ) -> None:
         self._shares = shares
         self._pages = pages
+        self._figures = figures
         #: May be replaced at any time; a request keeps to the one it began with.
         self.access = access
         self._prefix = prefix
@@ -74,7 +77,7 @@ class Terminal:
         self.seats = seats
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-        exchange = _Exchange(environ, self._clock())
+        exchange = _Exchange(environ, self._clock(), self._figures)
         try:
             path = exchange.path = target_path(environ, self._prefix)
             if path.segments[:1] == RESERVED:
@@ -85,6 +88,8 @@ class Terminal:
             else:
                 response = _finished(self._answer(exchange, path), environ)
         except Refused as refused:
+            if isinstance(refused, Locked):
+                self._figures.count_refused()
             response = _finished(self._refusal(exchange, refused), environ)
         except Exception:
             _log.exception("%s %s failed", environ["REQUEST_METHOD"], exchange.path or "?")
@@ -208,8 +213,9 @@ def _status_line(status: int) -> str:
 class _Exchange:
     """What is known of one request, also when it turns out to be malformed, and the line it leaves in the log."""
 
-    def __init__(self, environ: dict[str, Any], now: float) -> None:
+    def __init__(self, environ: dict[str, Any], now: float, figures: Figures) -> None:
         self.environ = environ
+        self._figures = figures
         self.now = now
         self.headers: Headers = header_fields(environ)
         self.path: DavPath | None = None
@@ -242,16 +248,19 @@ class _Exchange:
             self.log(status, sent)
 
     def log(self, status: int, sent: int) -> None:
+        environ = self.environ
+        method, seconds = environ["REQUEST_METHOD"], time.perf_counter() - self._began
+        self._figures.count_request(method, status, seconds, sent, getattr(environ["wsgi.input"], "taken", 0))
         if not is_logging():
             return
         log_access(
-            address=self.environ.get("REMOTE_ADDR", ""),
+            address=environ.get("REMOTE_ADDR", ""),
             user=self.principal.name,
-            method=self.environ["REQUEST_METHOD"],
-            target=self.environ["REQUEST_URI"],
+            method=method,
+            target=environ["REQUEST_URI"],
             status=status,
             sent=sent,
-            seconds=time.perf_counter() - self._began,
+            seconds=seconds,
         )
 
 
@@ -268,10 +277,20 @@ class DavApp(WsgiDAVApp):  # type: ignore[misc]
         clock: Callable[[], float] = time.time,
         pages: Mapping[str, Page] = _NO_PAGES,
         seats: int = 250,
+        figures: Figures | None = None,
     ) -> None:
         """`pages`: what stands below /-/, by its name there, beside the API. `seats`: requests that may wait for
-        something to happen to a lock at the same time."""
-        self._terminal = Terminal(shares, access, prefix=prefix, reveal=reveal, clock=clock, pages=pages, seats=seats)
+        something to happen to a lock at the same time. `figures`: where requests are counted."""
+        self._terminal = Terminal(
+            shares,
+            access,
+            prefix=prefix,
+            reveal=reveal,
+            clock=clock,
+            pages=pages,
+            seats=seats,
+            figures=Figures() if figures is None else figures,
+        )
         super().__init__(
             {
                 "provider_mapping": {share.at.key: ShareProvider(share) for share in shares},

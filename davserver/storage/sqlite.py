@@ -74,6 +74,8 @@ class SqliteState:
         self._index: WalIndex | None = None
         self._remembered = _Remembered(b"")
         self._flush = _Flush(self._path + "-wal") if durable else None
+        #: Told how many seconds each change took, with its wait for a turn and for the disk.
+        self.took: Callable[[float], None] = lambda _: None
         if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
             who = f"uid {os.geteuid()}, gid {os.getegid()}"
             raise StateError(f"The state folder {folder} is not there or cannot be written ({who}).")
@@ -107,6 +109,7 @@ class SqliteState:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
+        began = time.perf_counter()
         with self._queue.turn():
             connection = self._begin()
             changes = connection.total_changes
@@ -121,6 +124,7 @@ class SqliteState:
                         connection.execute("ROLLBACK")
         if changed and self._flush is not None:
             self._flush.now(self._generation)
+        self.took(time.perf_counter() - began)
 
     def close(self) -> None:
         with self._opening:

@@ -46,6 +46,8 @@ class _Reader:
         self._stream = stream
         self._proceed = proceed
         self.broken = False
+        #: Bytes of the content that have been read.
+        self.taken = 0
 
     @property
     def is_awaited(self) -> bool:
@@ -71,6 +73,7 @@ class _Reader:
             raise self._end("The connection broke while the request body was being sent.") from error
         if not data:
             raise self._end("The request body ended before its announced length.")
+        self.taken += len(data)
         return data
 
     def _line(self) -> bytes:
