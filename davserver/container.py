@@ -45,6 +45,8 @@ def start(arguments: Sequence[str], environ: MutableMapping[str, str]) -> int:
     except SettingsError as error:
         print(f"davserver: {error}", file=sys.stderr)
         return 1
+    sys.stdout.flush()
+    os.dup2(1, 2)  # the log of a container is its standard output
     return main(arguments)
 
 

@@ -232,6 +232,8 @@ class MetricsSettings(_Section):
 
 
 class LogSettings(_Section):
+    #: text: for people; json: a JSON object a line, for programs.
+    format: Literal["text", "json"] = "text"
     level: Literal["debug", "info", "warning", "error"] = "info"
     #: One line for each request.
     access: bool = True

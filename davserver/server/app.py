@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from wsgidav.wsgidav_app import WsgiDAVApp
 
 from davserver.access.access import STRANGER, Access, Identity
+from davserver.access.basic import credentials
 from davserver.operations.figures import Figures
 from davserver.operations.pages import Page
 from davserver.protocol.errors import InternalError, Locked, NotPermitted, Refused
@@ -27,7 +28,7 @@ from davserver.protocol.messages import FileSlice, Headers, Request, Response
 from davserver.protocol.paths import DavPath
 from davserver.protocol.reasons import reason
 from davserver.protocol.refusal import render
-from davserver.server.access_log import is_logging, log_access
+from davserver.server.access_log import is_logging, log_access, log_failed_login
 from davserver.server.compression import compressed
 from davserver.server.dispatch import method_of, perform
 from davserver.server.mount import Logged, Mount, Wsgi, environ_beside
@@ -131,7 +132,13 @@ class Terminal:
 
     @staticmethod
     def _identify(exchange: _Exchange, access: Access) -> Identity | None:
-        return access.identify(exchange.headers.get("Authorization"), exchange.now)
+        field = exchange.headers.get("Authorization")
+        identity = access.identify(field, exchange.now)
+        if identity is None and field is not None:
+            login = credentials(field)
+            if login is not None:
+                log_failed_login(address=exchange.environ.get("REMOTE_ADDR", ""), user=login[0])
+        return identity
 
     def _request(self, exchange: _Exchange, path: DavPath, identity: Identity) -> Request:
         exchange.principal = identity.principal

@@ -5,7 +5,7 @@ from __future__ import annotations
 from davserver.server.compose import access_of
 from davserver.server.http.server import DavServer
 from davserver.server.http.tls import TlsAdapter
-from davserver.server.logs import set_log_level
+from davserver.server.logs import set_up_log
 from davserver.settings import Settings, SettingsError
 
 #: Settings that are taken over at once.
@@ -17,7 +17,7 @@ def take_over(server: DavServer, settings: Settings) -> None:
     the certificate cannot be used: then all stays as it was."""
     if server.ssl_adapter is not None:
         load_certificate(server.ssl_adapter, settings)
-    set_log_level(settings)
+    set_up_log(settings)
     server.wsgi_app.use(access_of(settings))
 
 
