@@ -56,14 +56,18 @@ def restore(folder: str, source: str) -> bool:
         replaces = os.path.exists(_database(folder))
         if replaces:
             back_up(folder, os.path.join(folder, BEFORE))
-        # Who writes now waits in line, and goes on with what was restored.
-        with closing(SqliteState(folder, durable=True)), closing(WriteQueue(folder)) as queue, queue.turn():
-            with closing(_open(_database(folder), "rw")) as live:
-                live.execute("PRAGMA synchronous=FULL")
-                copy.backup(live)
+        with closing(SqliteState(folder, durable=True)):  # while it is open, the log is not carried over
+            _replace(folder, copy)
         # A state of an older version is brought forward as at any start.
         SqliteState(folder, durable=True).close()
     return replaces
+
+
+def _replace(folder: str, copy: sqlite3.Connection) -> None:
+    """Who wants to write meanwhile waits in line, and goes on with what was restored."""
+    with closing(WriteQueue(folder)) as queue, queue.turn(), closing(_open(_database(folder), "rw")) as live:
+        live.execute("PRAGMA synchronous=FULL")
+        copy.backup(live)
 
 
 def _database(folder: str) -> str:
