@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 TESTABLE := $(VENV)/.testable
 SOURCES := davserver tests
 
-.PHONY: help run test test-fast test-docker test-tools fuzz bench bench-files bench-locks lint format lock clean
+.PHONY: help run test test-fast test-docker test-tools docs fuzz bench bench-files bench-locks lint format lock clean
 
 help: ## Show what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -24,6 +24,9 @@ test-fast: $(TESTABLE) ## Run the tests that take no time
 
 test-docker: $(TESTABLE) ## Build the image, and test it with whatever Docker engine there is
 	$(BIN)/pytest tests/docker
+
+docs: $(TESTABLE) ## Write what is generated in docs/
+	$(BIN)/python tests/reference.py
 
 fuzz: $(TESTABLE) ## Fuzz each parser for FUZZ_SECONDS (300)
 	for target in $$($(BIN)/python -c 'import sys; sys.path.insert(0, "tests/fuzz"); from targets import TARGETS; print(*TARGETS)'); \

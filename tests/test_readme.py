@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import re
-import shlex
 from pathlib import Path
 
 from wire import Answer, Dav
-
-from davserver.cli import command_line
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -59,16 +56,6 @@ def test_the_423_is_what_the_server_answers(dav: Dav, folder: str) -> None:
     assert 1700 < int(answer.headers["retry-after"]) <= 1740
 
 
-def test_every_command_it_names_is_one() -> None:
-    commands = [line for kind, block in BLOCKS if kind == "sh" for line in block.splitlines()]
-    named = [line.partition("#")[0] for line in commands if "davserver " in line]
-    named += [line for line in re.findall(r"`(davserver [^`]*)`", README) if "DIR" not in line]
-    assert len(named) >= 4
-    for line in named:
-        words = shlex.split(line)
-        command_line()[0].parse_args(words[words.index("davserver") + 1 :])
-
-
 def test_every_make_target_it_names_is_one() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = set(
@@ -77,10 +64,3 @@ def test_every_make_target_it_names_is_one() -> None:
         )
     )
     assert {"run", "test", "test-fast", "lint"} <= named <= targets
-
-
-def test_its_links_lead_somewhere() -> None:
-    links = re.findall(r"\]\(([^)]+)\)", README)
-    assert links
-    for link in links:
-        assert (ROOT / link).exists(), link
