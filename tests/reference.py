@@ -13,7 +13,7 @@ PAGE = ROOT / "docs" / "configuration.md"
 
 _LINE = re.compile(r"(#?)( *)([\w/]+):(?: (.*))?")
 #: Keys of examples that stand for any other.
-_EXAMPLES = {("shares", "/"): "PATH", ("users", "alice"): "NAME"}
+_EXAMPLES = {("shares", "/"): "PATH", ("users", "alice"): "NAME", ("webhooks", "chat"): "NAME"}
 
 HEAD = """# Configuration
 
@@ -68,7 +68,7 @@ def page(text: str) -> str:
         if not setting.default:
             continue  # a section's own line
         above = setting.keys[:-1]
-        own = above[:1] in (("shares",), ("users",))  # named by people: they may hold what no variable may
+        own = above[:1] in {example[:1] for example in _EXAMPLES}  # named by people: they may hold what no variable may
         variable = "" if own else f"`DAVSERVER_{'__'.join(setting.keys).upper()}`"
         cells = (f"`{setting.keys[-1]}`", f"`{setting.default}`", variable, setting.explained)
         row = "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

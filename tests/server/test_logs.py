@@ -24,17 +24,8 @@ from davserver.settings import Settings
 def logged(**log: object) -> Iterator[io.StringIO]:
     """Everything that is logged inside."""
     stream = io.StringIO()
-    logger = logging.getLogger("davserver")
-    before = logger.handlers[:], logger.level, logger.propagate
-    logger.handlers.clear()
     log_to(stream, Settings(log=log))  # type: ignore[arg-type]
-    try:
-        yield stream
-    finally:
-        logger.handlers[:], logger.propagate = before[0], before[2]
-        logger.setLevel(before[1])
-        logging.getLogger("davserver.access").setLevel(logging.NOTSET)
-        logging.getLogger("davserver.audit").setLevel(logging.NOTSET)
+    yield stream
 
 
 def lines(stream: io.StringIO) -> list[dict[str, object]]:
