@@ -26,8 +26,6 @@ REQUEST_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 STEP_SECONDS = (0.00001, 0.0001, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 
 _STATUSES = 500  # 100 to 599
-_METHOD = {name: index for index, name in enumerate(METHODS)}
-_OTHER = len(METHODS) - 1
 
 
 class Distribution(NamedTuple):
@@ -50,6 +48,13 @@ _GATE = _SECONDS + len(METHODS) * _width(REQUEST_SECONDS)
 _STORE = _GATE + _width(STEP_SECONDS)
 _CELLS = _STORE + _width(STEP_SECONDS)
 _BYTES = 8
+#: Of each method where its statuses lie, less the first one, and where its seconds do.
+_PLACES = {
+    name: (_REQUESTS + index * _STATUSES - 100, _SECONDS + index * _width(REQUEST_SECONDS))
+    for index, name in enumerate(METHODS)
+}
+_OTHER = _PLACES["other"]
+_SUM = len(REQUEST_SECONDS) + 1
 
 
 class Figures:
@@ -71,13 +76,14 @@ class Figures:
 
     def count_request(self, method: str, status: int, seconds: float, sent: int, received: int) -> None:
         """A request was answered, to its last byte."""
-        cells, index = self._cells, _METHOD.get(method, _OTHER)
-        place = _SECONDS + index * _width(REQUEST_SECONDS)
+        cells = self._cells
+        statuses, place = _PLACES.get(method, _OTHER)
         with self._mutex:
-            cells[_REQUESTS + index * _STATUSES + status - 100] += 1
+            cells[statuses + status] += 1
             cells[place + bisect_left(REQUEST_SECONDS, seconds)] += 1
-            cells[place + len(REQUEST_SECONDS) + 1] += int(seconds * 1e9)
-            cells[_SENT] += sent
+            cells[place + _SUM] += int(seconds * 1e9)
+            if sent:
+                cells[_SENT] += sent
             if received:
                 cells[_RECEIVED] += received
 
