@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 import reference
+from wire import Dav
 
 from davserver.cli import command_line
 from davserver.settings import load
@@ -96,6 +97,16 @@ class Sandbox:
         assert done.returncode == 0, f"{script}\n{done.stdout}{done.stderr}"
         assert "HTTP/1.1 4" not in done.stdout
 
+    def take_lock(self, number: int) -> None:
+        """The lock with that number, which the page is about; those before it are over."""
+        dav = Dav("127.0.0.1", int(self.port))
+        assert dav("PUT", "/report.docx", b"x").status == 201
+        for _ in range(number - 1):
+            token = dav.lock("/report.docx").token
+            assert dav("UNLOCK", "/report.docx", Lock_Token=f"<{token}>").status == 204
+        assert dav.lock("/report.docx", owner="Jane", Timeout="Second-3600").status == 200
+        dav.close()
+
     def stop(self) -> None:
         if self._server is not None:
             with suppress(ProcessLookupError):
@@ -121,6 +132,8 @@ def test_every_command_runs(page: Path, sandbox: Sandbox) -> None:
     if not commands:
         return  # a page without commands
     sandbox.serve("davserver serve ~/share")
+    if any(re.search(r"davserver locks \w+ 7\b", text) for text in commands):
+        sandbox.take_lock(7)
     for text in commands:
         script = ""
         for line in text.replace("8080", sandbox.port).splitlines(keepends=True):
