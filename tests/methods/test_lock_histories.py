@@ -148,7 +148,8 @@ class Histories(RuleBasedStateMachine):
         )
         if held.ended is None and held.who == who and held.protects(path):
             assert status == 200
-            self.model.renewed(held, seconds)
+            # What a person or a program has said how long it is to last is not changed by a client.
+            self.model.renewed(held, seconds if held.kind is Kind.WRITE else held.granted)
         else:
             assert status == 412
 
