@@ -18,7 +18,7 @@ from davserver.web.problem import PROBLEM
 _REF = "#/components/schemas/{model}"
 _JSON = "application/json"
 #: Refusals that every operation may give, that those with a body may, and that those which write may.
-_ALWAYS, _WITH_BODY, _WRITING = (401, 405, 422, 503), (408, 413), (403, 423)
+_ALWAYS, _WITH_BODY, _WRITING = (401, 405, 422, 503), (400, 408, 413, 415), (403, 423, 507)
 _PARAMETERS = {
     "number": {"type": "integer", "minimum": 1, "maximum": 2**63 - 1},
     "transaction_id": {"type": "string", "pattern": r"^txn-[0-9]{1,18}$"},

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import BASE, SETTINGS, User
+from conftest import BASE, SETTINGS, USERS, User
 from inprocess import local
 
 
@@ -45,10 +45,10 @@ def test_a_check_out_needs_a_login_and_a_file(tmp_path: Path, alice: User) -> No
     assert (nothing.status, nothing.json["detail"]) == (404, "There is nothing at this path.")
     folder = tmp_path / "open"
     folder.mkdir()
-    with local(folder) as client:
+    with local(folder, users={"alice": USERS["alice"]}, anonymous="rw") as client:
         stranger = User(client, None)
         client("PUT", "/f")
-        assert stranger("POST", "/checkouts", {"path": "/f"}).status == 403
+        assert stranger("POST", "/checkouts", {"path": "/f"}).status == 401
 
 
 def test_what_is_in_the_way_of_a_check_out_is_named(alice: User, carol: User) -> None:
