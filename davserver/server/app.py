@@ -159,7 +159,7 @@ class Terminal:
         def begin(line: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
             nonlocal status
             status = int(line[:3])
-            return start_response(line, headers, exc_info)
+            return start_response(_status_line(status), headers, exc_info)
 
         environ = environ_beside(exchange.environ, path, self._prefix) | {_EXCHANGE: exchange}
         answer = self.beside(environ, begin)
