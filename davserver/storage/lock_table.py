@@ -73,19 +73,22 @@ class LockTable:
         self, beyond: int, limit: int, *, path: DavPath | None, holder: str | None, kind: Kind | None
     ) -> tuple[float, list[Lock]]:
         """Locks whose end is not noted, by number from `beyond` on; `path`: rooted at it, above it or below it."""
-        where = ["ended IS NULL AND id > ?"]
-        parameters: list[object] = [beyond]
+        where = ["ended IS NULL"]
+        parameters: list[object] = []
         if holder is not None:
             where.append("principal = ?")
             parameters.append(holder)
         if kind is not None:
             where.append("kind = ?")
             parameters.append(kind.value)
-        if path is not None:
+        number = "id"
+        if path is not None and not path.is_root:
+            number = "+id"  # found by their roots, not by their numbers: what is elsewhere is not looked at
             keys = path.lineage
             where.append(f"(root IN ({','.join('?' * len(keys))}) OR root >= ? AND root < ?)")
             parameters += (*keys, *below(path))
-        return self._select(f"{' AND '.join(where)} ORDER BY id LIMIT ?", (*parameters, limit))
+        where.append(f"{number} > ? ORDER BY {number} LIMIT ?")
+        return self._select(" AND ".join(where), (*parameters, beyond, limit))
 
     def expired(self, now: float, limit: int) -> list[Lock]:
         """Whose end is still to be noted."""

@@ -23,6 +23,8 @@ from davserver.web.watch import Watch
 
 #: Seconds that a wait for the end of a lock lasts at least: its clock and ours are read one after the other.
 _MOMENT = 0.05
+#: Locks that are looked at of those which are waited for: before these are gone, the others do not matter.
+_ENOUGH = 50
 
 
 class Locks:
@@ -120,13 +122,17 @@ class Locks:
                 self.watch.wait(seen, min(left, max(first, _MOMENT)))
 
     def _in_the_way(self, caller: Caller, query: LocksQuery, path: DavPath) -> list[Lock]:
+        """Some of the locks that are waited for; none when there are none."""
         if query.holder is not None and not caller.knows(query.holder):
             return []
-        return [
-            lock
-            for lock in self.service.find(_filter(query, path))
-            if lock.id > query.after and caller.sees(lock, path)
-        ]
+        beyond: int | None = query.after
+        while beyond is not None:
+            found, beyond = self.service.page(
+                _filter(query, path), _ENOUGH, beyond=beyond, visible=lambda lock: caller.sees(lock, path)
+            )
+            if found:
+                return found
+        return []
 
     def _end_own(self, caller: Caller, lock: Lock) -> Answer:
         if lock.kind is Kind.TRANSACTION and lock.transaction_id is not None:

@@ -60,6 +60,11 @@ def test_finding_in_parts(world: World, clock: Clock, monkeypatch: pytest.Monkey
     assert numbers(page(LockFilter(path("/d")), 5)) == (ids, None)
     assert numbers(page(LockFilter(holder="bob", kind=Kind.WRITE), 9)) == ([ids[1], ids[3]], None)
     assert numbers(page(LockFilter(stale=True), 9)) == ([], None)
+    assert numbers(page(LockFilter(path("/")), 1, beyond=ids[-1])) == ([ids[-1] + 2], None)
+    assert numbers(page(LockFilter(path("/e/f")), 9)) == ([], None)
+    monkeypatch.setattr(lock_service, "LOOKS", 1)
+    assert numbers(page(LockFilter(), 1, visible=lambda lock: lock.root.key == "/e")) == ([], ids[1])
+    monkeypatch.setattr(lock_service, "LOOKS", 9)
     assert numbers(page(LockFilter(), 9, visible=lambda lock: lock.root.key == "/e")) == ([ids[-1] + 2], None)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import BASE, SETTINGS, User, login
+from apiworld import BASE, SETTINGS, User, login
 from inprocess import Content, Local, local
 from wire import Answer
 

@@ -6,13 +6,12 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import BASE, User
+from apiworld import BASE, User, below, restrict
 from inprocess import Local, local
 from serving import QUICK
 from wire import Answer
 
 from davserver.access.permissions import Everywhere
-from davserver.protocol.locks import Principal
 from davserver.protocol.messages import Action
 from davserver.protocol.paths import DavPath
 from davserver.storage import lock_service
@@ -74,6 +73,7 @@ def test_a_lock_is_shown_whole_and_without_its_token(alice: User, bob: User, car
         ("?limit=3", [1, 2, 3]),
         ("?path=/d&wait=0&kind=checkout", []),
         ("?path=/d&wait=0&holder=nobody", []),
+        ("?path=/d/f&wait=0&after=2", []),
     ],
 )
 def test_filters(query: str, found: list[int], alice: User, carol: User) -> None:
@@ -127,28 +127,6 @@ def test_what_may_not_be_read_is_not_there(client: Local, alice: User, bob: User
     assert carol("POST", "/transactions", {"paths": ["/secret/f", "/other"]}).status == 403
 
 
-def restrict(client: Local, name: str, permissions: object) -> None:
-    """From now on that user has these permissions."""
-    access = client.app._terminal.access  # type: ignore[attr-defined]
-    identify = type(access).identify
-
-    def identified(authorization: str | None, now: float) -> object:
-        found = identify(access, authorization, now)
-        if found is not None and found.principal == Principal(name):
-            return type(found)(found.principal, permissions)
-        return found
-
-    access.identify = identified
-
-
-def below(top: str) -> object:
-    class Rules:
-        def allows(self, action: Action, path: DavPath) -> bool:
-            return DavPath.parse(top).contains(path) and action is Action.READ
-
-    return Rules()
-
-
 def test_names_are_told_to_whom_the_settings_say(tmp_path: Path) -> None:
     users = {name: {"password": QUICK.hash(name)} for name in ("alice", "carol")}
     with local(tmp_path, users=users, anonymous="ro", locks={"reveal_holder": "users"}) as client:
@@ -159,6 +137,8 @@ def test_names_are_told_to_whom_the_settings_say(tmp_path: Path) -> None:
         # Nor is it to be found out by asking for the name.
         assert ids(carol("GET", "/locks?holder=alice")) == [1]
         assert ids(stranger("GET", "/locks?holder=alice")) == []
+        assert ids(stranger("GET", "/locks?path=/f&holder=alice&wait=0")) == []
+        assert carol("GET", "/locks?path=/f&holder=alice&wait=0").status == 204
         # Somebody who might be more is asked to log in.
         assert stranger("DELETE", "/locks/1?reason=x").status == 401
         assert carol("DELETE", "/locks/1?reason=x").status == 403

@@ -11,7 +11,7 @@ from typing import Any
 
 import jsonschema_rs
 import pytest
-from conftest import BASE, USERS, User
+from apiworld import BASE, USERS, User
 from inprocess import Local
 from serving import serving
 from wire import Answer

@@ -13,10 +13,9 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import BASE, USERS, User, login
+from apiworld import BASE, USERS, User, below, login, restrict
 from inprocess import Local
 from serving import Process, Running, serving
-from test_locks import below, restrict
 from wire import Answer, Raw
 
 from davserver.protocol.errors import Unavailable

@@ -1,0 +1,71 @@
+"""The API as its users see it: a server with alice and carol who work, and bob who may break locks."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+from inprocess import Local
+from serving import QUICK
+from wire import Answer, Dav
+
+from davserver.protocol.locks import Principal
+from davserver.protocol.messages import Action
+from davserver.protocol.paths import DavPath
+
+BASE = "/-/api/v1"
+USERS = {
+    "alice": {"password": QUICK.hash("alice"), "display_name": "Alice Smith"},
+    "bob": {"password": QUICK.hash("bob")},
+    "carol": {"password": QUICK.hash("carol")},
+}
+SETTINGS: dict[str, Any] = {"users": USERS, "anonymous": "none", "locks": {"breakers": ["bob"]}}
+
+
+def login(name: str) -> dict[str, str]:
+    return {"Authorization": "Basic " + base64.b64encode(f"{name}:{name}".encode()).decode()}
+
+
+class User:
+    """Somebody at work on a server: `alice("GET", "/locks")` asks the API, `alice.dav("PUT", "/f")` the files."""
+
+    def __init__(self, client: Dav, name: str | None) -> None:
+        self._client = client
+        self._headers = {} if name is None else login(name)
+
+    def __call__(self, method: str, path: str, body: Any = None, **fields: str) -> Answer:
+        headers = self._headers
+        data: bytes | None = None
+        if body is not None:
+            data = json.dumps(body).encode()
+            headers = {"Content-Type": "application/json", **headers}
+        return self._client(method, BASE + path, data, headers, **fields)
+
+    def dav(self, method: str, path: str, body: bytes | None = None, **fields: str) -> Answer:
+        return self._client(method, path, body, self._headers, **fields)
+
+    def lock(self, path: str, **fields: str) -> Answer:
+        return self._client.lock(path, **{"Authorization": self._headers.get("Authorization", ""), **fields})
+
+
+def restrict(client: Local, name: str, permissions: object) -> None:
+    """From now on that user has these permissions."""
+    access = client.app._terminal.access  # type: ignore[attr-defined]
+    identify = type(access).identify
+
+    def identified(authorization: str | None, now: float) -> object:
+        found = identify(access, authorization, now)
+        if found is not None and found.principal == Principal(name):
+            return type(found)(found.principal, permissions)
+        return found
+
+    access.identify = identified
+
+
+def below(top: str) -> object:
+    class Rules:
+        def allows(self, action: Action, path: DavPath) -> bool:
+            return DavPath.parse(top).contains(path) and action is Action.READ
+
+    return Rules()
