@@ -203,3 +203,22 @@ def test_ids_that_are_none(alice: User) -> None:
             assert alice("GET", f"/{kind}/{number}").status in (400, 404)
     for name in "txn-9", "txn-", "x", "%00", "txn-" + "9" * 400:
         assert alice("GET", f"/transactions/{name}").status in (400, 404)
+
+
+def test_who_may_write_may_break_what_is_stale_where_the_settings_say_so(tmp_path: Path) -> None:
+    users = {name: {"password": QUICK.hash(name)} for name in ("alice", "carol")}
+    with local(tmp_path, users=users, anonymous="none", locks={"stale_break": "writers"}) as client:
+        alice, carol = (User(client, name) for name in ("alice", "carol"))
+        token = alice.lock("/f").token
+        assert carol("DELETE", "/locks/1?reason=x").status == 403
+        assert carol("GET", "/locks/1").json["can_break"] is False
+        # A client that refreshes after a moment, and then not for two of these moments, has probably gone.
+        assert alice.dav("LOCK", "/f", If=f"(<{token}>)").status == 200
+        while not (stale := ids(carol("GET", "/locks?stale=true"))):
+            pass
+        assert stale == [1]
+        assert carol("GET", "/locks/1").json["can_break"] is True
+        restrict(client, "carol", Everywhere((Action.READ,)))
+        assert carol("DELETE", "/locks/1?reason=x").status == 403
+        restrict(client, "carol", Everywhere(tuple(Action)))
+        assert carol("DELETE", "/locks/1?reason=gone").status == 204
