@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from flask import Flask, Response, request
@@ -50,12 +51,15 @@ def create_app(shares: Shares, watch: Watch, *, prefix: str, identify: Identify,
     """`identify`: environ → who asks. Raises Unauthorized."""
     locks = Locks(LockService(shares), Places(shares, prefix), watch, prefix + API, clock)
     table = operations(locks, Held(locks, prefix + API))
-    described = json.dumps(document(table, prefix + API), ensure_ascii=False)
+
+    @cache
+    def described() -> str:
+        return json.dumps(document(table, prefix + API), ensure_ascii=False)
 
     app = Flask("davserver.web", static_folder=None)
     for operation in table:
         app.add_url_rule(_rule(operation.path), operation.name, _view(operation), methods=[operation.method])
-    app.add_url_rule(f"{API}/openapi.json", _DOCUMENT, lambda: Base(described, content_type=_JSON))
+    app.add_url_rule(f"{API}/openapi.json", _DOCUMENT, lambda: Base(described(), content_type=_JSON))
 
     @app.before_request
     def admit() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,13 @@ from davserver.server.http.server import Limits
 from davserver.server.limits import seats_of
 from davserver.settings import Settings
 from davserver.storage.lock_service import LockService
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
+    """A server for requests that leave nothing behind."""
+    with local(tmp_path_factory.mktemp("shared"), **SETTINGS) as client:
+        yield client
 
 
 def problem(answer: Answer, status: int) -> dict[str, Any]:
@@ -118,34 +126,34 @@ def test_below_a_prefix(tmp_path: Path) -> None:
         (b'{"path": ' + b"[" * 100_000 + b"}", 400, "The body is not JSON: "),
     ],
 )
-def test_bodies_that_are_none(body: bytes, status: int, said: str, client: Local) -> None:
+def test_bodies_that_are_none(body: bytes, status: int, said: str, shared: Local) -> None:
     headers = {**login("alice"), **({"Content-Type": "application/json; charset=utf-8"} if body else {})}
-    found = problem(client("POST", f"{BASE}/checkouts", body, headers), status)
+    found = problem(shared("POST", f"{BASE}/checkouts", body, headers), status)
     told = found["detail"] if status != 422 else " ".join(error["field"] for error in found["errors"])
     assert said in told
 
 
 @pytest.mark.parametrize("kind", [None, "text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "x"])
-def test_a_body_is_json_and_says_so(kind: str | None, client: Local) -> None:
+def test_a_body_is_json_and_says_so(kind: str | None, shared: Local) -> None:
     """A form of HTML can send none that does."""
     headers = login("alice") | ({} if kind is None else {"Content-Type": kind})
-    problem(client("POST", f"{BASE}/checkouts", b'{"path": "/f"}', headers), 415)
-    problem(client("DELETE", f"{BASE}/locks/1", b'{"reason": "x"}', headers), 415)
+    problem(shared("POST", f"{BASE}/checkouts", b'{"path": "/f"}', headers), 415)
+    problem(shared("DELETE", f"{BASE}/locks/1", b'{"reason": "x"}', headers), 415)
 
 
-def test_a_body_has_a_limit(client: Local) -> None:
+def test_a_body_has_a_limit(shared: Local) -> None:
     headers = {"Content-Type": "application/json", **login("alice")}
     unread = Content([b"x"] * 3, length=2**20 + 1)
-    problem(client("POST", f"{BASE}/checkouts", unread, {**headers, "Content-Length": str(2**20 + 1)}), 413)
+    problem(shared("POST", f"{BASE}/checkouts", unread, {**headers, "Content-Length": str(2**20 + 1)}), 413)
     assert unread.read(1) == b"x"
     endless = Content(b"x" * 65536 for _ in range(1000))
-    problem(client("POST", f"{BASE}/checkouts", endless, headers), 413)
+    problem(shared("POST", f"{BASE}/checkouts", endless, headers), 413)
     assert endless.read(1) == b"x"
 
 
-def test_a_body_that_is_cut_off(client: Local) -> None:
+def test_a_body_that_is_cut_off(shared: Local) -> None:
     headers = {"Content-Type": "application/json", **login("alice")}
-    answer = client("POST", f"{BASE}/checkouts", Content([b'{"path"'], length=99, cut=True), headers)
+    answer = shared("POST", f"{BASE}/checkouts", Content([b'{"path"'], length=99, cut=True), headers)
     problem(answer, 400)
     assert answer.headers["connection"] == "close"
 
@@ -179,7 +187,8 @@ def test_a_body_that_is_cut_off(client: Local) -> None:
         ("a&" * 200, 400, "too many fields"),
     ],
 )
-def test_queries_that_are_none(query: str, status: int, said: str, alice: User) -> None:
+def test_queries_that_are_none(query: str, status: int, said: str, shared: Local) -> None:
+    alice = User(shared, "alice")
     found = problem(alice("GET", f"/locks?{query}"), status)
     told = found["detail"] if status != 422 else " ".join(error["field"] for error in found.get("errors", ()))
     assert said in told
@@ -187,7 +196,8 @@ def test_queries_that_are_none(query: str, status: int, said: str, alice: User) 
         assert alice("GET", f"/events?{query}").status == 422
 
 
-def test_a_query_where_none_is_taken(alice: User) -> None:
+def test_a_query_where_none_is_taken(shared: Local) -> None:
+    alice = User(shared, "alice")
     problem(alice("GET", "/locks/1?verbose=1"), 422)
 
 
@@ -248,6 +258,9 @@ def test_a_state_that_is_away(alice: User, client: Local) -> None:
     database = next(Path(client.app._terminal._shares.state._path).parent.glob("state.db"))  # type: ignore[attr-defined]
     database.rename(database.with_suffix(".away"))
     try:
+        # A reader looks twenty times a second whether it is in place.
+        while alice("GET", "/locks").status != 503:
+            pass
         answers = [
             alice("GET", "/locks"),
             alice("POST", "/transactions", {"paths": ["/f"]}),
@@ -258,7 +271,8 @@ def test_a_state_that_is_away(alice: User, client: Local) -> None:
     for answer in answers:
         problem(answer, 503)
         assert int(answer.headers["retry-after"]) > 0
-    assert alice("GET", "/locks").status == 200
+    while alice("GET", "/locks").status != 200:
+        pass
 
 
 def test_the_access_log_names_who_and_how_much(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
