@@ -55,9 +55,10 @@ class Locks:
         """Of a transaction all its locks."""
         lock = caller.require_sees(self.service.get(number))
         reason = query.reason or (body.reason if body is not None else None)
-        if not caller.may_break(lock, self.policy, self._now()):
-            if caller.owns(lock):
-                return self._end_own(caller, lock)
+        breaks = caller.may_break(lock, self.policy, self._now())
+        if caller.owns(lock) and not (breaks and reason):
+            return self._end_own(caller, lock)
+        if not breaks:
             raise NotPermitted(
                 "You may not break this lock: that is for its holder, and for the users that locks.breakers names.",
                 paths=[lock.root],

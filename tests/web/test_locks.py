@@ -175,10 +175,11 @@ def test_ones_own_lock_needs_no_reason(alice: User, bob: User) -> None:
     assert alice("POST", "/transactions", {"paths": ["/a", "/b"]}).status == 201
     assert alice("DELETE", "/locks/1").status == alice("DELETE", "/locks/3").status == 204
     assert ids(alice("GET", "/locks")) == []
-    # A breaker breaks, also what is his own: there must be a reason.
-    assert bob("POST", "/maintenance", {"reason": "backup"}).status == 201
-    assert bob("DELETE", "/locks/4").status == 400
-    assert bob("DELETE", "/locks/4?reason=done").status == 204
+    for number, query in (4, ""), (5, "?reason=done"):
+        assert bob("POST", "/maintenance", {"reason": "backup"}).status == 201
+        assert bob("DELETE", f"/locks/{number}{query}").status == 204
+    told = bob("GET", "/events?after=0&seconds=1").body.decode()
+    assert [told.count(f"event: {what}\n") for what in ("released", "broken")] == [4, 1]
 
 
 def test_on_an_open_share_nobody_owns_a_lock_by_being_nobody(tmp_path: Path) -> None:

@@ -314,12 +314,12 @@ def test_one_looks_for_many() -> None:
 
 
 def test_a_state_that_is_away_wakes_nobody() -> None:
-    answers: list[int | None] = [None, 3]
+    answers: list[int | Exception] = [Unavailable("The state is away."), ZeroDivisionError(), 3]
 
     def newest() -> int:
         answer = answers.pop(0)
-        if answer is None:
-            raise Unavailable("The state is away.")
+        if isinstance(answer, Exception):
+            raise answer
         return answer
 
     watch = Watch(newest, 1)
