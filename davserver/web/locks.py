@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 from davserver.protocol.errors import BadRequest, NotPermitted
 from davserver.protocol.locked import lock_details
-from davserver.protocol.locks import Kind, Lock
+from davserver.protocol.locks import Kind, Lock, LockPolicy
 from davserver.protocol.messages import Action
 from davserver.protocol.paths import DavPath
 from davserver.storage.lock_events import LockEvent
@@ -33,9 +33,13 @@ class Locks:
     ) -> None:
         """`base`: path of the API's URL."""
         self.service, self.places, self.watch = service, places, watch
-        self.policy = places.shares.locks.policy
         self._base = base
         self._now = clock
+
+    @property
+    def policy(self) -> LockPolicy:
+        """As it is now: who may break locks may change while the server runs."""
+        return self.places.shares.locks.policy
 
     def listing(self, caller: Caller, query: LocksQuery) -> Answer:
         path = None if query.path is None else self._readable(caller, query.path)
