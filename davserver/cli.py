@@ -117,7 +117,7 @@ def _add_file(parser: argparse.ArgumentParser) -> None:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    from davserver.access.accounts import hash_password
+    from davserver.access.hashes import hash_password
     from davserver.server.logs import log_to
     from davserver.server.run import serve
     from davserver.storage.state import StateError
@@ -157,7 +157,7 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 def _settings_of(arguments: argparse.Namespace) -> Settings:
     """For a command that works beside a server: what that server was started with."""
-    from davserver.access.accounts import hash_password
+    from davserver.access.hashes import hash_password
     from davserver.server.logs import log_to
 
     flags: dict[str, Any] = {} if arguments.state is None else {"state": arguments.state}
@@ -199,7 +199,7 @@ def _reason(error: Exception, settings: Settings) -> str:
 
 
 def _check_config(arguments: argparse.Namespace) -> int:
-    from davserver.access.accounts import hash_password
+    from davserver.access.hashes import hash_password
 
     settings = load(file=arguments.config, environ=os.environ, flags={}, hash_password=hash_password)
     effective = settings.model_dump()
@@ -213,7 +213,7 @@ def _check_config(arguments: argparse.Namespace) -> int:
 
 
 def _hash_password(_: argparse.Namespace) -> int:
-    from davserver.access.accounts import hash_password
+    from davserver.access.hashes import hash_password
 
     password = getpass.getpass() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
     if not password:

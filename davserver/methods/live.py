@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 from davserver.protocol.headers import format_http_date, format_iso_date
 from davserver.protocol.locks import Lock
 from davserver.protocol.media_types import media_type
+from davserver.protocol.messages import Action, Rights
 from davserver.protocol.properties import DAV, RESOURCETYPE, PropName
 from davserver.protocol.xml_out import escaped
 from davserver.storage.node import Node
@@ -22,8 +23,8 @@ from davserver.storage.tree import Space
 class Setting(Protocol):
     """What is the same for all resources of one collection: who asks, and what they may do there."""
 
-    #: They could take a lock here.
-    lockable: bool
+    def rights(self, entry: Entry) -> Rights:
+        """What they may do with the resource; in a share that cannot be written they only read."""
 
     def lockdiscovery(self, entry: Entry) -> str: ...
 
@@ -103,6 +104,6 @@ FORMS: Mapping[PropName, Form] = {
     PropName(DAV, "quota-available-bytes"): _collection_only("quota-available-bytes", _available),
     PropName(DAV, "quota-used-bytes"): _collection_only("quota-used-bytes", lambda e: e.setting.space.used),
     # Where locking would be refused LibreOffice must not be told that it could: it shows an error box.
-    SUPPORTEDLOCK: _both("supportedlock", lambda entry: _LOCKABLE if entry.setting.lockable else ""),
+    SUPPORTEDLOCK: _both("supportedlock", lambda e: _LOCKABLE if Action.LOCK in e.setting.rights(e) else ""),
     LOCKDISCOVERY: Form("%s", "%s", lambda entry: entry.setting.lockdiscovery(entry)),
 }

@@ -16,8 +16,8 @@ from typing import Any
 
 from wsgidav.wsgidav_app import WsgiDAVApp
 
-from davserver.access.access import STRANGER, Access
-from davserver.protocol.errors import InternalError, NotPermitted, Refused
+from davserver.access.access import STRANGER, Access, Asking, Identity
+from davserver.protocol.errors import InternalError, NotKnown, NotPermitted, Refused, TooManyRequests, Unauthorized
 from davserver.protocol.holder import Reveal, Viewer
 from davserver.protocol.locks import ANYBODY, Principal
 from davserver.protocol.messages import FileSlice, Headers, Response
@@ -27,6 +27,7 @@ from davserver.protocol.refusal import render
 from davserver.server.access_log import log_access
 from davserver.server.compression import compressed
 from davserver.server.dispatch import method_of, perform
+from davserver.server.people import People
 from davserver.server.request import framed, header_fields, open_request, target_path
 from davserver.server.share import ShareProvider
 from davserver.storage.share import Shares
@@ -81,11 +82,15 @@ class Terminal:
         exchange.path = target_path(environ, self._prefix)
         method = method_of(environ["REQUEST_METHOD"])
         access = self.access
-        identity = access.identify(exchange.headers.get("Authorization"), exchange.now)
-        if identity is None and method.action is not None:
-            raise access.unauthorized()
-        if identity is None or (method.action is None and access.could_be_more(identity)):
-            identity = STRANGER
+        asking = Asking(
+            environ["REQUEST_METHOD"],
+            environ["REQUEST_URI"],
+            exchange.headers,
+            environ.get("REMOTE_ADDR", ""),
+            environ.get("davserver.proxied", False),
+            exchange.now,
+        )
+        identity = access.identify(asking) if method.actions else _asks_for_options(access, asking)
         exchange.principal = identity.principal
         request = open_request(
             environ,
@@ -98,10 +103,19 @@ class Terminal:
         )
         try:
             return perform(method, request, self._shares)
-        except NotPermitted as refused:
+        except (NotPermitted, NotKnown) as refused:
             if access.could_be_more(identity):
-                raise access.unauthorized() from refused
+                raise access.unauthorized(exchange.now) from refused
             raise
+
+
+def _asks_for_options(access: Access, asking: Asking) -> Identity:
+    """OPTIONS is answered at every path, with and without a login, and also to a wrong one."""
+    try:
+        identity = access.identify(asking)
+    except (Unauthorized, TooManyRequests):
+        return STRANGER
+    return STRANGER if access.could_be_more(identity) else identity
 
 
 def _finished(response: Response, environ: Mapping[str, Any]) -> Response:
@@ -178,12 +192,14 @@ class DavApp(WsgiDAVApp):  # type: ignore[misc]
     def __init__(
         self,
         shares: Shares,
+        people: People,
         access: Access,
         *,
         prefix: str = "",
         reveal: Reveal = Reveal.USERS,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        self.people = people
         self._terminal = Terminal(shares, access, prefix=prefix, reveal=reveal, clock=clock)
         super().__init__(
             {

@@ -8,13 +8,12 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 
-from davserver.access.access import Access, Anonymous
-from davserver.access.accounts import Account, Accounts
 from davserver.protocol.errors import Unavailable
 from davserver.protocol.holder import Reveal
 from davserver.protocol.locks import LockPolicy, StaleBreak
 from davserver.protocol.paths import ROOT, DavPath
 from davserver.server.app import DavApp
+from davserver.server.people import People, directory_of
 from davserver.server.sweeping import Sweeping
 from davserver.settings import Settings, ShareSettings
 from davserver.storage.gate import Gate
@@ -43,7 +42,7 @@ def open_app(settings: Settings, folder: str, stack: ExitStack, *, clock: Callab
     recover_all(shares)
     for share in shares:
         if not share.read_only:
-            directory = settings.shares[share.at.key].directory
+            directory = settings.shares[share.at.key].folder
             try:
                 share.tree.open_stage()
             except OSError as error:
@@ -55,7 +54,9 @@ def open_app(settings: Settings, folder: str, stack: ExitStack, *, clock: Callab
     sweeping = Sweeping(LockService(shares).keeper)
     stack.callback(sweeping.stop)
     sweeping.start()
-    return DavApp(shares, access_of(settings), prefix=settings.prefix, reveal=_reveal(settings), clock=clock)
+    people = People(folder, shares.state)
+    access = people.access(settings)
+    return DavApp(shares, people, access, prefix=settings.prefix, reveal=_reveal(settings), clock=clock)
 
 
 def open_shares(settings: Settings, folder: str, stack: ExitStack, *, clock: Callable[[], float] = time.time) -> Shares:
@@ -79,7 +80,7 @@ def open_shares(settings: Settings, folder: str, stack: ExitStack, *, clock: Cal
     def share(path: str, found: ShareSettings) -> Share:
         at = DavPath.from_key(path)
         tree = Tree(
-            found.directory,
+            found.folder,
             at,
             durable=durable,
             hide=found.hide,
@@ -91,7 +92,7 @@ def open_shares(settings: Settings, folder: str, stack: ExitStack, *, clock: Cal
         stack.callback(tree.close)
         quota = None
         if found.quota is not None:
-            quota = Quota(state, at.key, found.directory, found.quota)
+            quota = Quota(state, at.key, found.folder, found.quota)
             stack.callback(quota.close)
         return Share(
             at=at,
@@ -124,7 +125,7 @@ def open_service(settings: Settings, folder: str, stack: ExitStack) -> LockServi
 
     Shares whose folder is not there are left out: what is known of their locks is in the state.
     """
-    there = {path: found for path, found in settings.shares.items() if os.path.isdir(found.directory)}
+    there = {path: found for path, found in settings.shares.items() if os.path.isdir(found.folder)}
     return LockService(open_shares(settings.model_copy(update={"shares": there}), folder, stack))
 
 
@@ -139,7 +140,7 @@ def lock_policy(settings: Settings) -> LockPolicy:
         remove_empty_files=settings.locks.remove_empty_lock_files,
         per_principal=settings.limits.locks_per_user,
         owner_limit=settings.limits.lock_owner,
-        breakers=frozenset(settings.locks.breakers),
+        breakers=directory_of(settings).members(settings.locks.breakers),
         stale_break=StaleBreak(settings.locks.stale_break),
     )
 
@@ -154,9 +155,3 @@ def _skeleton(folder: str, shares: list[Share]) -> str:
 
 def _reveal(settings: Settings) -> Reveal:
     return Reveal(settings.locks.reveal_holder)
-
-
-def access_of(settings: Settings) -> Access:
-    """Who may do what."""
-    accounts = {name: Account(name, user.password, user.display_name or name) for name, user in settings.users.items()}
-    return Access(Accounts(accounts), Anonymous(settings.allows_anonymous), settings.auth.realm)

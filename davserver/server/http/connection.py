@@ -63,6 +63,7 @@ class DavConnection(HTTPConnection):
             **environ,
             "REMOTE_ADDR": address,
             "REMOTE_PORT": str(port),
+            "davserver.proxied": self.proxies is not None,
             "wsgi.errors": sys.stderr,
             "wsgi.file_wrapper": FileWrapper,
         }
