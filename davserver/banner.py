@@ -16,7 +16,7 @@ def banner(settings: Settings, url: str, folder: str) -> str:
     for share, found in sorted(settings.shares.items()):
         lines.append(f"  {share}  {found.directory}  ({'read-only' if found.read_only else who})")
     lines += [f"  state  {folder}", "", *_ways(settings, url), "Stop with Ctrl-C."]
-    if settings.has_logins and not settings.is_loopback and settings.tls.cert is None:
+    if sends_passwords_openly(settings):
         lines += [
             "",
             "WARNING: passwords cross the network unencrypted; set tls, or put a proxy that speaks it in front.",
@@ -39,3 +39,9 @@ def _ways(settings: Settings, url: str) -> list[str]:
         f"     or  mount -t davfs {url} FOLDER",
         "",
     ]
+
+
+def sends_passwords_openly(settings: Settings) -> bool:
+    """Can whoever is on the way read them? Behind a proxy of ours the way is its business, and this machine is safe."""
+    on_the_way = not settings.is_loopback and not settings.trusted_proxies and settings.tls.cert is None
+    return on_the_way and settings.has_logins and settings.auth.basic

@@ -54,7 +54,8 @@ def open_app(settings: Settings, folder: str, stack: ExitStack, *, clock: Callab
     sweeping = Sweeping(LockService(shares).keeper)
     stack.callback(sweeping.stop)
     sweeping.start()
-    people = People(folder, shares.state)
+    people = People(folder, shares.state, clock)
+    stack.callback(people.close)
     access = people.access(settings)
     return DavApp(shares, people, access, prefix=settings.prefix, reveal=_reveal(settings), clock=clock)
 

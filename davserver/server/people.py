@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterable, Mapping
 from davserver.access.access import Access
 from davserver.access.account_files import AccountFile, Parse, htdigest, htpasswd
 from davserver.access.accounts import Account, AccountSource, Algorithm, DigestSecret, Directory, Listed
+from davserver.access.digest import Digest
 from davserver.access.hashes import Credential, PasswordHash
 from davserver.access.rules import ANONYMOUS, AUTHENTICATED, EVERYONE, Rule, Rules, parse_rights
 from davserver.protocol.paths import DavPath
 from davserver.settings import Settings, SettingsError, UserSettings, parse_users
+from davserver.storage.nonces import Nonces
 from davserver.storage.state import State
 
 _log = logging.getLogger("davserver")
@@ -23,8 +25,13 @@ _ANYBODY_MAY = {"none": "none", "ro": "r", "rw": "rw"}
 class People:
     """What logins of one server keep between one set of settings and the next."""
 
-    def __init__(self, folder: str, state: State) -> None:
-        self._folder, self._state = folder, state
+    def __init__(self, folder: str, state: State, clock: Callable[[], float]) -> None:
+        self._folder, self._state, self._clock = folder, state, clock
+        self._nonces: Nonces | None = None
+
+    def close(self) -> None:
+        if self._nonces is not None:
+            self._nonces.close()
 
     def access(self, settings: Settings) -> Access:
         """Raises SettingsError where a file of accounts cannot be used."""
@@ -35,11 +42,23 @@ class People:
             rules_of(settings),
             realm=auth.realm,
             offer_basic=auth.basic,
+            digest=self._digest(directory, auth.realm) if auth.digest else None,
             proxy_user_header=auth.proxy_user_header,
             force_windows=auth.force_login == "windows",
             administrators=settings.administrators,
             welcome=_welcome(settings),
         )
+
+    def _digest(self, directory: Directory, realm: str) -> Digest:
+        if not directory.algorithms():
+            _log.warning(
+                "auth.digest is on, and no user has what it needs: see `davserver hash-password --digest NAME`"
+            )
+        elif others := [name for name in directory.names() if not (directory.find(name) or Account("")).digests]:
+            _log.warning("auth.digest is on, and cannot be used by: %s", ", ".join(others[:20]))
+        if self._nonces is None:
+            self._nonces = Nonces(self._folder, self._clock())
+        return Digest(directory, self._nonces, realm)
 
 
 def directory_of(settings: Settings) -> Directory:

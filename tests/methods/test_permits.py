@@ -286,7 +286,8 @@ def test_a_drop_box_takes_what_is_new_with_and_without_a_lock(app: Local) -> Non
 @pytest.mark.parametrize(
     ("who", "path", "depth", "expected"),
     [
-        ("alice", "/", "1", ["/", "/deep/", "/inbox/", "/keep/", "/mixed/", "/other/", "/public/", "/read/", "/unlocked/"]),
+        ("alice", "/", "1", ["/", "/deep/", "/inbox/", "/keep/", "/mixed/", "/other/", "/public/", "/read/",
+                             "/unlocked/"]),
         ("bob", "/", "1", ["/", "/keep/", "/mixed/", "/public/", "/read/", "/unlocked/"]),
         ("carol", "/", "1", ["/", "/deep/", "/public/", "/read/"]),
         ("carol", "/deep", "1", ["/deep/", "/deep/way/"]),
