@@ -106,7 +106,8 @@ class DigestResult(NamedTuple):
 
 
 class Attempts(Protocol):
-    def attempt(self, address: str, name: str, guess: bytes, now: float) -> AbstractContextManager[Attempt]: ...
+    def attempt(self, address: str, name: str, guess: bytes, now: float) -> AbstractContextManager[Attempt]:
+        """Raises TooManyRequests. `guess`: all that was sent, of which nothing is kept but a keyed hash."""
 
 
 class Attempt(Protocol):
@@ -254,7 +255,7 @@ class Access:
             known = self._known.get(key)
             if known is not None and known.identity is not None and known.until > now:
                 return known.identity
-        with self._attempt(asking, result.name, self._keyed(encoded(field))) as attempt:
+        with self._attempt(asking, result.name, encoded(field)) as attempt:
             if result.account is None and not result.stale:
                 self._fail(result.name, asking, "digest", attempt)
             if attempt is not None:
@@ -268,8 +269,8 @@ class Access:
     def _by_password(self, name: str, password: str, key: bytes, asking: Asking) -> Identity:
         now, generation = asking.now, self._generation
         account = self._directory.find(name)
-        guess = self._keyed(encoded(f"{len(name)}:{name}{password}"))
-        with self._attempt(asking, name, guess) as attempt, self._hashing:
+        # Those who wait for their turn are no attempts yet: many may come at once behind one address.
+        with self._hashing, self._attempt(asking, name, encoded(f"{len(name)}:{name}{password}")) as attempt:
             known = self._known.get(key)  # others who came with the same have been verified meanwhile
             if known is not None and known.until > now:
                 if known.identity is None:

@@ -12,7 +12,9 @@ from davserver.access.accounts import Account, AccountSource, Algorithm, DigestS
 from davserver.access.digest import Digest
 from davserver.access.hashes import Credential, PasswordHash
 from davserver.access.rules import ANONYMOUS, AUTHENTICATED, EVERYONE, Rule, Rules, parse_rights
+from davserver.access.throttle import Throttle, shared_key
 from davserver.protocol.paths import DavPath
+from davserver.server.http.proxies import TrustedProxies
 from davserver.settings import Settings, SettingsError, UserSettings, parse_users
 from davserver.storage.nonces import Nonces
 from davserver.storage.state import State
@@ -44,16 +46,25 @@ class People:
             offer_basic=auth.basic,
             digest=self._digest(directory, auth.realm) if auth.digest else None,
             proxy_user_header=auth.proxy_user_header,
+            attempts=self._throttle(settings) if auth.throttle else None,
             force_windows=auth.force_login == "windows",
             administrators=settings.administrators,
             welcome=_welcome(settings),
         )
 
+    def _throttle(self, settings: Settings) -> Throttle:
+        auth = settings.auth
+        return Throttle(
+            self._state,
+            ban_after=auth.ban_after,
+            ban_time=auth.ban_time,
+            key=shared_key(self._state),
+            shared=TrustedProxies(settings.trusted_proxies).trusts,
+        )
+
     def _digest(self, directory: Directory, realm: str) -> Digest:
         if not directory.algorithms():
-            _log.warning(
-                "auth.digest is on, and no user has what it needs: see `davserver hash-password --digest NAME`"
-            )
+            _log.warning("auth.digest is on, and no user has what it needs; `davserver user passwd NAME` makes it")
         elif others := [name for name in directory.names() if not (directory.find(name) or Account("")).digests]:
             _log.warning("auth.digest is on, and cannot be used by: %s", ", ".join(others[:20]))
         if self._nonces is None:
