@@ -77,15 +77,18 @@ class Login(NamedTuple):
 class Used(Protocol):
     """An app password in use."""
 
+    @property
+    def until(self) -> float:
+        """When it ends."""
+
     def narrowed(self, permissions: Permissions) -> Permissions: ...
 
     def touch(self, now: float, address: str) -> None: ...
 
 
 class AppPasswordLogins(Protocol):
-    def login(self, name: str, password: str, account: Account, now: float) -> Used | None: ...
-
-    def expiry(self, used: Used) -> float: ...
+    def login(self, name: str, password: str, now: float) -> Used | None:
+        """Raises Unavailable where nobody can tell now."""
 
     def changed(self) -> bool: ...
 
@@ -162,7 +165,8 @@ class Access:
         self._generation = 0
 
     def identify(self, asking: Asking) -> Identity:
-        """Who is asking. Raises Unauthorized, TooManyRequests; nothing else, whatever the fields hold."""
+        """Who is asking. Raises Unauthorized and TooManyRequests, and for an app password Unavailable while the state
+        is away; nothing else, whatever the fields hold."""
         field = asking.headers.get("authorization")
         if self._proxy_user_header is not None and asking.proxied:
             name = asking.headers.get(self._proxy_user_header)
@@ -293,10 +297,12 @@ class Access:
 
     def _verified(self, account: Account | None, name: str, password: str, now: float) -> Login | None:
         """An unknown name costs what a wrong password costs."""
-        if self._app_passwords is not None and account is not None:
-            used = self._app_passwords.login(name, password, account, now)
+        owner = self._directory.vouched(name) if account is None and self._proxy_user_header else account
+        if self._app_passwords is not None and owner is not None:
+            # Also of users whom only a proxy knows: it is how their programs log in.
+            used = self._app_passwords.login(name, password, now)
             if used is not None:
-                return Login(account, self._app_passwords.expiry(used), used)
+                return Login(owner, used.until, used)
         credential: Credential | None = None if account is None else account.credential
         right = (credential or self._directory.decoy(name)).matches(encoded(password))
         return Login(account) if account is not None and credential is not None and right else None

@@ -17,7 +17,7 @@ from typing import Any
 from wsgidav.wsgidav_app import WsgiDAVApp
 
 from davserver.access.access import STRANGER, Access, Asking, Identity
-from davserver.protocol.errors import InternalError, NotKnown, NotPermitted, Refused, TooManyRequests, Unauthorized
+from davserver.protocol.errors import InternalError, NotKnown, NotPermitted, Refused
 from davserver.protocol.holder import Reveal, Viewer
 from davserver.protocol.locks import ANYBODY, Principal
 from davserver.protocol.messages import FileSlice, Headers, Response
@@ -26,6 +26,7 @@ from davserver.protocol.reasons import reason
 from davserver.protocol.refusal import render
 from davserver.server.access_log import log_access
 from davserver.server.compression import compressed
+from davserver.server.cors import Cors
 from davserver.server.dispatch import method_of, perform
 from davserver.server.people import People
 from davserver.server.request import framed, header_fields, open_request, target_path
@@ -41,9 +42,17 @@ class Terminal:
     """The end of the stack: a request in, an answer out, whatever happens in between."""
 
     def __init__(
-        self, shares: Shares, access: Access, *, prefix: str, reveal: Reveal, clock: Callable[[], float]
+        self,
+        shares: Shares,
+        access: Access,
+        *,
+        prefix: str,
+        reveal: Reveal,
+        clock: Callable[[], float],
+        cors: Cors | None,
     ) -> None:
         self._shares = shares
+        self._cors = cors
         #: May be replaced at any time; a request keeps to the one it began with.
         self.access = access
         self._prefix = prefix
@@ -60,6 +69,8 @@ class Terminal:
             _log.exception("%s %s failed", environ["REQUEST_METHOD"], exchange.path or "?")
             failure = InternalError("The server failed; its log says why.")
             response = _finished(self._refusal(exchange, failure), environ)
+        if self._cors is not None:
+            response = self._cors.opened(response, environ.get("HTTP_ORIGIN"))
         start_response(_status_line(response.status), list(response.headers))
         return exchange.send(response)
 
@@ -79,6 +90,9 @@ class Terminal:
 
     def _answer(self, exchange: _Exchange) -> Response:
         environ = exchange.environ
+        preflight = None if self._cors is None else self._cors.preflight(environ)
+        if preflight is not None:
+            return preflight
         exchange.path = target_path(environ, self._prefix)
         method = method_of(environ["REQUEST_METHOD"])
         access = self.access
@@ -113,7 +127,7 @@ def _asks_for_options(access: Access, asking: Asking) -> Identity:
     """OPTIONS is answered at every path, with and without a login, and also to a wrong one."""
     try:
         identity = access.identify(asking)
-    except (Unauthorized, TooManyRequests):
+    except Refused:
         return STRANGER
     return STRANGER if access.could_be_more(identity) else identity
 
@@ -198,9 +212,10 @@ class DavApp(WsgiDAVApp):  # type: ignore[misc]
         prefix: str = "",
         reveal: Reveal = Reveal.USERS,
         clock: Callable[[], float] = time.time,
+        cors: Cors | None = None,
     ) -> None:
         self.people = people
-        self._terminal = Terminal(shares, access, prefix=prefix, reveal=reveal, clock=clock)
+        self._terminal = Terminal(shares, access, prefix=prefix, reveal=reveal, clock=clock, cors=cors)
         super().__init__(
             {
                 "provider_mapping": {share.at.key: ShareProvider(share) for share in shares},

@@ -13,6 +13,7 @@ from davserver.protocol.holder import Reveal
 from davserver.protocol.locks import LockPolicy, StaleBreak
 from davserver.protocol.paths import ROOT, DavPath
 from davserver.server.app import DavApp
+from davserver.server.cors import Cors
 from davserver.server.people import People, directory_of
 from davserver.server.sweeping import Sweeping
 from davserver.settings import Settings, ShareSettings
@@ -57,7 +58,20 @@ def open_app(settings: Settings, folder: str, stack: ExitStack, *, clock: Callab
     people = People(folder, shares.state, clock)
     stack.callback(people.close)
     access = people.access(settings)
-    return DavApp(shares, people, access, prefix=settings.prefix, reveal=_reveal(settings), clock=clock)
+    return DavApp(
+        shares,
+        people,
+        access,
+        prefix=settings.prefix,
+        reveal=_reveal(settings),
+        clock=clock,
+        cors=_cors(settings),
+    )
+
+
+def _cors(settings: Settings) -> Cors | None:
+    found = settings.cors
+    return Cors(found.allowed_origins, allow_credentials=found.allow_credentials) if found.allowed_origins else None
 
 
 def open_shares(settings: Settings, folder: str, stack: ExitStack, *, clock: Callable[[], float] = time.time) -> Shares:

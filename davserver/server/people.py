@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from davserver.access.access import Access
 from davserver.access.account_files import AccountFile, Parse, htdigest, htpasswd
 from davserver.access.accounts import Account, AccountSource, Algorithm, DigestSecret, Directory, Listed
+from davserver.access.app_passwords import AppPasswords
 from davserver.access.digest import Digest
 from davserver.access.hashes import Credential, PasswordHash
 from davserver.access.rules import ANONYMOUS, AUTHENTICATED, EVERYONE, Rule, Rules, parse_rights
@@ -29,6 +30,7 @@ class People:
 
     def __init__(self, folder: str, state: State, clock: Callable[[], float]) -> None:
         self._folder, self._state, self._clock = folder, state, clock
+        self.app_passwords = AppPasswords(state)
         self._nonces: Nonces | None = None
 
     def close(self) -> None:
@@ -47,6 +49,7 @@ class People:
             digest=self._digest(directory, auth.realm) if auth.digest else None,
             proxy_user_header=auth.proxy_user_header,
             attempts=self._throttle(settings) if auth.throttle else None,
+            app_passwords=self.app_passwords if auth.app_passwords and directory else None,
             force_windows=auth.force_login == "windows",
             administrators=settings.administrators,
             welcome=_welcome(settings),
