@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from davserver.setting_types import Auto, Bytes, Seconds, SecondsOrNone, parse_duration
 from davserver.setting_types import Section as _Section
@@ -335,11 +335,15 @@ def _add_digests(merged: dict[str, Any], passwords: Mapping[str, str]) -> None:
             merged["users"][name].setdefault("digest", made)
 
 
+class _Users(_Section):
+    users: dict[str, UserSettings]
+
+
 def parse_users(text: str) -> dict[str, UserSettings]:
     """A file of users: what stands below `users` in the configuration. Raises ValueError."""
     try:
         values = yaml.safe_load(text)
-        users = TypeAdapter(dict[str, UserSettings]).validate_python({} if values is None else values)
+        users = _Users.model_validate({"users": {} if values is None else values}).users
     except yaml.YAMLError as error:
         raise ValueError(f"this is not YAML: {error}") from error
     except ValidationError as error:
@@ -367,7 +371,9 @@ def _merge(into: dict[str, Any], source: Source, path: tuple[str, ...], places: 
 
 def _sentence(error: ValidationError, places: Mapping[tuple[str, ...], str]) -> str:
     """The first thing that is wrong, where it stands, and what was probably meant."""
-    first = error.errors()[0]
+    found = error.errors()
+    # A misspelt key is told before the one that is missing for it.
+    first = next((each for each in found if each["type"] == "extra_forbidden"), found[0])
     path = tuple(str(part) for part in first["loc"] if part != "[key]")
     place = next((places[path[:count]] for count in range(len(path), 0, -1) if path[:count] in places), "settings")
     name = ".".join(path) or "settings"

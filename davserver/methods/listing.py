@@ -108,6 +108,13 @@ class _Setting:
         path = self._path.child(entry.name) if is_member else self._path
         return self._request.permissions.rights(path)
 
+    @property
+    def principal(self) -> str:
+        name = self._request.principal.name
+        if not name:
+            return "<D:unauthenticated/>"  # RFC 5397 §3
+        return f"<D:href>{self._request.prefix}/-/principals/{quote_name(name)}/</D:href>"
+
     def lockdiscovery(self, entry: Entry) -> str:
         if not entry.locks:
             return self._no_locks

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -215,6 +216,7 @@ class DavApp(WsgiDAVApp):  # type: ignore[misc]
         cors: Cors | None = None,
     ) -> None:
         self.people = people
+        self._locks = shares.locks
         self._terminal = Terminal(shares, access, prefix=prefix, reveal=reveal, clock=clock, cors=cors)
         super().__init__(
             {
@@ -235,6 +237,7 @@ class DavApp(WsgiDAVApp):  # type: ignore[misc]
         answer: Iterable[bytes] = self.application(environ, start_response)
         return answer
 
-    def use(self, access: Access) -> None:
-        """Who may do what, from now on."""
+    def use(self, access: Access, breakers: frozenset[str]) -> None:
+        """Who may do what, from now on, and who may break locks."""
         self._terminal.access = access
+        self._locks.policy = replace(self._locks.policy, breakers=breakers)

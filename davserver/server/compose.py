@@ -155,9 +155,17 @@ def lock_policy(settings: Settings) -> LockPolicy:
         remove_empty_files=settings.locks.remove_empty_lock_files,
         per_principal=settings.limits.locks_per_user,
         owner_limit=settings.limits.lock_owner,
-        breakers=directory_of(settings).members(settings.locks.breakers),
+        breakers=breakers_of(settings),
         stale_break=StaleBreak(settings.locks.stale_break),
     )
+
+
+def breakers_of(settings: Settings) -> frozenset[str]:
+    """Names of those who may break any lock. Raises SettingsError where a file of accounts cannot be used."""
+    named = settings.locks.breakers
+    if not any(name.startswith("@") for name in named):
+        return frozenset(named)
+    return directory_of(settings).members(named)
 
 
 def _skeleton(folder: str, shares: list[Share]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from davserver.server.compose import breakers_of
 from davserver.server.http.server import DavServer
 from davserver.server.http.tls import TlsAdapter
 from davserver.server.logs import set_log_level
@@ -14,11 +15,11 @@ _AT_ONCE = frozenset({"users", "groups", "administrators", "rules", "anonymous",
 def take_over(server: DavServer, settings: Settings) -> None:
     """Use new settings from now on. Connections and requests under way are left alone. Raises SettingsError when
     the certificate cannot be used: then all stays as it was."""
-    access = server.wsgi_app.people.access(settings)
+    access, breakers = server.wsgi_app.people.access(settings), breakers_of(settings)
     if server.ssl_adapter is not None:
         load_certificate(server.ssl_adapter, settings)
     set_log_level(settings)
-    server.wsgi_app.use(access)
+    server.wsgi_app.use(access, breakers)
 
 
 def load_certificate(tls: TlsAdapter, settings: Settings) -> None:

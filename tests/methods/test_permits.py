@@ -388,6 +388,52 @@ def test_an_if_header_does_not_tell_what_is_elsewhere(app: Local) -> None:
     assert alice("UNLOCK", "/other/f.txt", Lock_Token=f"<{token}>").status == 204
 
 
+PRIVILEGES = (
+    b'<propfind xmlns="DAV:"><prop><current-user-principal/><current-user-privilege-set/><owner/></prop></propfind>'
+)
+ALL_READ = ["read", "read-current-user-privilege-set"]
+ALL_WRITE = ["write-content", "write-properties"]
+
+
+@pytest.mark.parametrize(
+    ("who", "path", "expected"),
+    [
+        ("alice", "/other", ["write", *ALL_READ, *ALL_WRITE, "bind", "unbind"]),
+        ("alice", "/other/f.txt", ["write", *ALL_READ, *ALL_WRITE]),
+        ("bob", "/read", ALL_READ),
+        ("bob", "/keep", [*ALL_READ, *ALL_WRITE, "bind"]),
+        ("bob", "/keep/f.txt", ["write", *ALL_READ, *ALL_WRITE]),
+        ("carol", "/deep", []),
+        ("", "/public/f.txt", ALL_READ),
+    ],
+)
+def test_clients_can_ask_who_they_are_and_what_they_may_do(
+    who: str, path: str, expected: list[str], app: Local
+) -> None:
+    """RFC 5397, RFC 3744."""
+    found = as_(who, app)("PROPFIND", path, PRIVILEGES, Depth="0")
+    names = found.find("//D:current-user-privilege-set/D:privilege/*")
+    assert [str(name.tag).removeprefix("{DAV:}") for name in names] == expected
+    if who:
+        assert found.texts("//D:current-user-principal/D:href") == [f"/-/principals/{who}/"]
+    else:
+        assert found.find("//D:current-user-principal/D:unauthenticated")
+    assert len(found.find("//D:owner")) == 1
+    assert "current-user" not in as_(who, app)("PROPFIND", path, ALLPROP, Depth="0").body.decode()
+
+
+def test_the_privileges_of_members_are_their_own(app: Local) -> None:
+    found = as_("bob", app)("PROPFIND", "/", PRIVILEGES, Depth="1")
+    written = found.texts("//D:response[.//D:write-content]/D:href")
+    assert sorted(written) == ["/keep/", "/mixed/", "/unlocked/"]
+
+
+def test_nobody_sets_what_the_server_says(app: Local) -> None:
+    body = b'<propertyupdate xmlns="DAV:"><set><prop><current-user-privilege-set/></prop></set></propertyupdate>'
+    answer = as_("alice", app)("PROPPATCH", "/other/f.txt", body)
+    assert answer.find("//D:cannot-modify-protected-property")
+
+
 # --- shares with a folder for each user, shares in which case does not matter
 
 

@@ -28,6 +28,8 @@ class Here:
     def __init__(self, available: int | None) -> None:
         self.space = Space(available, 7)
 
+    principal = "<D:unauthenticated/>"
+
     def rights(self, entry: Entry) -> Rights:
         return tuple(Action)
 
