@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 TESTABLE := $(VENV)/.testable
 SOURCES := davserver tests
 
-.PHONY: help run test test-fast test-tools bench bench-files lint format lock clean
+.PHONY: help run test test-fast test-docker test-tools fuzz bench bench-files lint format lock clean
 
 help: ## Show what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -21,6 +21,13 @@ test: $(TESTABLE) test-tools ## Run every test, with coverage
 
 test-fast: $(TESTABLE) ## Run the tests that take no time
 	$(BIN)/pytest -m "not slow"
+
+test-docker: $(TESTABLE) ## Build the image, and test it with whatever Docker engine there is
+	$(BIN)/pytest tests/docker
+
+fuzz: $(TESTABLE) ## Fuzz each parser for FUZZ_SECONDS (300)
+	for target in $$($(BIN)/python -c 'import sys; sys.path.insert(0, "tests/fuzz"); from targets import TARGETS; print(*TARGETS)'); \
+		do $(BIN)/python tests/fuzz/run.py $$target -max_total_time=$(or $(FUZZ_SECONDS),300) || exit; done
 
 bench-files: $(TESTABLE) ## Measure listings, writes and trees, without HTTP
 	$(BIN)/python tests/bench/files.py

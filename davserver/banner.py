@@ -30,9 +30,13 @@ def _ways(settings: Settings, url: str) -> list[str]:
         return []  # whoever speaks to a socket in the file system is a program
     secure, host = settings.tls.cert is not None, url.split("/")[2]
     path = settings.prefix.replace("/", "\\")
-    at = host.replace(":", "@SSL@" if secure else "@")
+    name, _, port = host.rpartition(":")
+    # A colon has no place in a UNC path: Windows has a name for such addresses.
+    name = name.strip("[]").replace(":", "-") + ".ipv6-literal.net" if name.startswith("[") else name
+    at = f"{name}@SSL@{port}" if secure else f"{name}@{port}"
+    elsewhere = "  (from other machines with this one's name or address in place of localhost)"
     return [
-        "Connect:",
+        "Connect:" + (elsewhere if name == "localhost" else ""),
         f"  Windows  net use * {url}     or in Explorer  \\\\{at}\\DavWWWRoot{path}",
         f"  macOS    Finder, Go > Connect to Server: {url}",
         f"  Linux    gio mount {'davs' if secure else 'dav'}://{host}{settings.prefix}/"

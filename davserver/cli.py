@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import getpass
+import json
 import os
 import secrets
 import sys
@@ -16,8 +17,8 @@ from typing import Any
 
 import yaml
 
-from davserver import __version__
 from davserver.banner import banner
+from davserver.cli_health import add_health_command
 from davserver.cli_locks import add_lock_commands, add_maintenance_commands
 from davserver.cli_people import (
     add_app_password_commands,
@@ -112,7 +113,11 @@ def command_line() -> tuple[argparse.ArgumentParser, Sequence[str]]:
     add_maintenance_commands(group(maintenance.add_subparsers(metavar="COMMAND", required=True)), _settings_of)
     state = add("state", "davserver state check ~/share", "Find and mend where files and state do not agree.")
     add_state_commands(group(state.add_subparsers(metavar="COMMAND", required=True)), _settings_of)
-    add("version", "davserver version", "Print the version.", _version)
+    add_health_command(add, _settings_of)
+    version = add(
+        "version", "davserver version", "Print the version, what it was built from, what it runs on.", _version
+    )
+    version.add_argument("--json", action="store_true", help="as JSON, for programs")
     return parser, list(commands.choices)
 
 
@@ -173,9 +178,11 @@ def _settings_of(arguments: argparse.Namespace) -> Settings:
     from davserver.access.hashes import hash_password
     from davserver.server.logs import log_to
 
-    flags: dict[str, Any] = {}
-    if getattr(arguments, "state", None) is not None:
-        flags["state"] = arguments.state
+    flags = {
+        name: getattr(arguments, name)
+        for name in ("host", "port", "state")
+        if getattr(arguments, name, None) is not None
+    }
     if getattr(arguments, "directory", None) is not None:
         flags["shares"] = {"/": {"directory": arguments.directory}}
     settings = load(file=arguments.config, environ=os.environ, flags=flags, hash_password=hash_password)
@@ -221,6 +228,8 @@ def _check_config(arguments: argparse.Namespace) -> int:
     for user in effective["users"].values():
         user["password"] = user["password"] and _MASK
         user["digest"] = [_MASK for _ in user["digest"]]
+    for webhook in effective["webhooks"].values():
+        webhook["secret"] = None if webhook["secret"] is None else _MASK
     print(yaml.safe_dump(effective, sort_keys=False, allow_unicode=True), end="")
     if settings.shares:
         require_startable(settings)
@@ -228,6 +237,14 @@ def _check_config(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _version(_: argparse.Namespace) -> int:
-    print(f"davserver {__version__}")
+def _version(arguments: argparse.Namespace) -> int:
+    from davserver.build import build_data
+
+    found = build_data()
+    if arguments.json:
+        print(json.dumps(found))
+        return 0
+    print(f"davserver {found.pop('version')}")
+    for name, value in found.items():
+        print(f"  {name:9} {value}")
     return 0

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from davserver.setting_types import Auto, Bytes, Seconds, SecondsOrNone, parse_duration
 from davserver.setting_types import Section as _Section
@@ -29,7 +29,8 @@ from davserver.settings_access import (
     require_group_name,
     require_user_name,
 )
-from davserver.sources import SettingsError, Source, from_environment, from_file
+from davserver.sources import SettingsError, Source, from_defaults, from_environment, from_file
+from davserver.webhook_settings import WebhookSettings
 
 __all__ = ["Settings", "SettingsError", "UserSettings", "load", "parse_duration", "parse_users"]
 
@@ -150,6 +151,9 @@ class LimitSettings(_Section):
     body_min_rate: Bytes = 2**10
     #: Requests of one worker that may wait for a slow client or a disk at the same time. auto: 1000.
     threads: Annotated[Auto | int, _count(4, 10_000)] = "auto"
+    #: Requests of one worker that may wait for something to happen to a lock (long polls and event streams). auto: a
+    #: quarter of `threads`, 250 at most.
+    waiting: Annotated[Auto | int, _count(1, 10_000)] = "auto"
     #: Connections of one worker. auto: 20,000, or what the limit of open files permits.
     connections: Annotated[Auto | int, _count(4, 1_000_000)] = "auto"
 
@@ -159,6 +163,11 @@ class LimitSettings(_Section):
         if not 4 * 2**10 <= value <= 2**20:
             raise ValueError("must be between 4KiB and 1MiB")
         return value
+
+
+class HealthSettings(_Section):
+    #: /-/health says "not ready" when a file system that is written to has less room than this left.
+    free_space: Bytes = 64 * 2**20
 
 
 class LogSettings(_Section):
@@ -202,7 +211,10 @@ class Settings(_Section):
     auth: AuthSettings = AuthSettings()
     cors: CorsSettings = CorsSettings()
     locks: LockSettings = LockSettings()
+    #: Other servers that are told of lock events, by name.
+    webhooks: dict[str, WebhookSettings] = Field(default_factory=dict)
     limits: LimitSettings = LimitSettings()
+    health: HealthSettings = HealthSettings()
     log: LogSettings = LogSettings()
 
     @field_validator("prefix")
@@ -312,12 +324,16 @@ def load(
 ) -> Settings:
     """Settings from everywhere. `flags`: nested like the file; `passwords`: of the users among them, as they are.
     Raises SettingsError."""
-    sources = [from_file(file), from_environment(environ, hash_password), Source("command line", dict(flags))]
+    named = [from_file(file), from_environment(environ, hash_password), Source("command line", dict(flags))]
+    preset = from_defaults(environ)
+    if any("shares" in source.values for source in named):
+        preset.values.pop("shares", None)  # who names what is served does not want something else served too
+    sources = [preset, *named]
     merged: dict[str, Any] = {}
     places: dict[tuple[str, ...], str] = {}
     for source in sources:
         _merge(merged, source, (), places)
-    _add_digests(merged, {**sources[1].passwords, **(passwords or {})})
+    _add_digests(merged, {**named[1].passwords, **(passwords or {})})
     try:
         return Settings.model_validate(merged)
     except ValidationError as error:
@@ -392,7 +408,7 @@ def _known_keys(path: Sequence[str]) -> list[str]:
     """Of the section at `path`: those of a dict or list of sections are below any key."""
     model: Any = Settings
     for key in path:
-        if isinstance(model, type) and issubclass(model, _Section):
+        if isinstance(model, type) and issubclass(model, BaseModel):
             model = model.model_fields[key].annotation
         else:
             model = get_args(model)[-1 if get_args(model)[-1] is not Ellipsis else 0]

@@ -15,6 +15,7 @@ import yaml
 #: Looked for in this order when no file is named.
 FILES = ("davserver.yaml", "/etc/davserver/davserver.yaml")
 PREFIX = "DAVSERVER_"
+_DEFAULTS = f"{PREFIX}DEFAULTS"
 
 
 class SettingsError(Exception):
@@ -58,6 +59,12 @@ def from_file(name: str | None) -> Source:
     return Source(path, values, dict(_places(path, node, ())))
 
 
+def from_defaults(environ: Mapping[str, str]) -> Source:
+    """What whoever packaged the server presets, in a file that DAVSERVER_DEFAULTS names: below all that people set."""
+    name = environ.get(_DEFAULTS)
+    return from_file(name) if name else Source("default", {})
+
+
 def _places(file: str, node: yaml.Node | None, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
     if not isinstance(node, yaml.MappingNode):
         return
@@ -74,7 +81,7 @@ def _places(file: str, node: yaml.Node | None, path: tuple[str, ...]) -> Iterato
 def from_environment(environ: Mapping[str, str], hash_password: Callable[[str], str]) -> Source:
     values: dict[str, Any] = {}
     places: dict[tuple[str, ...], str] = {}
-    own = {name: text for name, text in environ.items() if name.startswith(PREFIX)}
+    own = {name: text for name, text in environ.items() if name.startswith(PREFIX) and name != _DEFAULTS}
     user = _user(own)
     for name, text in own.items():
         keys = tuple(name.removeprefix(PREFIX).lower().split("__"))

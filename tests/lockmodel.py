@@ -38,6 +38,7 @@ class Held:
     who: Principal
     granted: float | None
     expires: float | None
+    refreshed: float = 0.0
     transaction: str | None = None
     #: The content of the empty file that it made, until that was seen to.
     made: int | None = None
@@ -70,10 +71,24 @@ class Model:
     empty: set[int] = field(default_factory=set)
 
     def advance(self, now: float) -> None:
+        if now < self.now - 1:
+            self.set_back(now)
         self.now = max(self.now, now)
         for held in self.active():
             if held.expires is not None and self.now >= held.expires:
                 held.ended, held.ended_at = "expired", held.expires
+
+    def set_back(self, now: float) -> None:
+        """What has ended has; the others last no longer than they were granted."""
+        self.now = now
+        for held in self.locks:
+            held.ended_at = min(held.ended_at, now)
+            if held.ended is None and held.expires is not None and held.refreshed > now:
+                held.refreshed, held.expires = now, now + (held.granted or 0.0)
+
+    def renewed(self, held: Held, granted: float | None = None) -> None:
+        held.refreshed, held.granted = self.now, granted or held.granted
+        held.expires = None if held.granted is None else self.now + held.granted
 
     def active(self) -> list[Held]:
         return [held for held in self.locks if held.ended is None]
@@ -140,7 +155,7 @@ class Model:
                 held.void = True
         if forgiven is not None and forgiven.ended == "expired":
             forgiven.ended, forgiven.removed = None, False
-            forgiven.expires = self.now + (forgiven.granted or 0.0)
+            self.renewed(forgiven)
         elif forgiven is not None:
             forgiven.void = True
 
@@ -149,6 +164,7 @@ class Model:
             for held in self.locks:
                 if held.ended and inside(held.root, new.root) and new.protects(held.root):
                     held.void = True
+        new.refreshed = self.now
         self.locks.append(new)
 
     def end(self, held: Held, how: str) -> None:

@@ -20,11 +20,14 @@ ROOMS = {
     "methods": {"protocol", "storage"},
     "access": {"protocol", "storage", "methods"},
     "sources": set(),
+    "webhook_settings": {"sources"},
     "setting_types": set(),
     "settings_access": {"setting_types"},
-    "settings": {"sources", "setting_types", "settings_access"},
+    "settings": {"sources", "setting_types", "settings_access", "webhook_settings"},
     "placement": {"settings"},
-    "server": {"protocol", "storage", "methods", "access", "settings"},
+    "web": {"protocol", "storage", "methods", "__init__"},
+    "operations": {"protocol", "storage", "methods"},
+    "server": {"protocol", "storage", "methods", "access", "web", "operations", "settings"},
     "banner": {"settings"},
     "cli": {
         "protocol",
@@ -35,13 +38,18 @@ ROOMS = {
         "server",
         "banner",
         "placement",
+        "build",
+        "cli_health",
         "cli_locks",
         "cli_people",
         "cli_state",
     },
+    "build": set(),
+    "cli_health": {"settings"},
     "cli_locks": {"protocol", "storage", "settings", "placement", "server"},
     "cli_people": {"protocol", "storage", "access", "settings", "placement", "server"},
     "cli_state": {"protocol", "storage", "settings", "placement", "server"},
+    "container": {"cli", "settings", "operations", "access"},
     "__main__": {"cli"},
     "__init__": set(),
 }
@@ -119,7 +127,7 @@ def test_every_method_is_in_the_table_and_changes_need_a_right_to_change() -> No
 
     reading = {"GET", "HEAD", "PROPFIND", "COPY"}
     assert set(METHODS) == reading | {
-        "OPTIONS", "PUT", "PATCH", "MKCOL", "DELETE", "MOVE", "PROPPATCH", "LOCK", "UNLOCK",
+        "OPTIONS", "PUT", "PATCH", "POST", "MKCOL", "DELETE", "MOVE", "PROPPATCH", "LOCK", "UNLOCK",
     }  # fmt: skip
     for name, method in METHODS.items():
         assert (Action.READ in method.actions) == (name in reading)

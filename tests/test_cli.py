@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -33,10 +35,14 @@ def run(*arguments: str, cwd: Path, stdin: str = "", **environ: str) -> subproce
 
 
 def test_version(tmp_path: Path) -> None:
-    assert run("version", cwd=tmp_path).stdout == f"davserver {__version__}\n"
+    first, *rest = run("version", cwd=tmp_path).stdout.splitlines()
+    assert first == f"davserver {__version__}"
+    named = dict(line.split(maxsplit=1) for line in rest)
+    assert named["python"] == platform.python_version()
+    assert json.loads(run("version", "--json", cwd=tmp_path).stdout) == {"version": __version__, **named}
 
 
-@pytest.mark.parametrize("command", [(), ("serve",), ("check-config",), ("hash-password",), ("version",)])
+@pytest.mark.parametrize("command", [(), ("serve",), ("check-config",), ("hash-password",), ("version",), ("health",)])
 def test_every_help_begins_with_an_example(command: tuple[str, ...], tmp_path: Path) -> None:
     shown = run(*command, "--help", cwd=tmp_path)
     assert shown.returncode == 0
@@ -88,12 +94,13 @@ def test_check_config_prints_what_is_in_force_and_no_secret(tmp_path: Path) -> N
     (tmp_path / "share").mkdir()
     (tmp_path / "x.yaml").write_text(
         f"port: 99\nshares: {{/: {{directory: share}}}}\nusers: {{alice: {{password: '{hashed}'}}}}\n"
+        "webhooks: {chat: {url: 'https://example.org/hook', secret: sixteen-and-more-of-it}}\n"
     )
     shown = run("check-config", "-c", "x.yaml", cwd=tmp_path, DAVSERVER_LOCKS__MAX_TIMEOUT="12h")
     assert shown.returncode == 0
     values = yaml.safe_load(shown.stdout)
     assert (values["port"], values["locks"]["max_timeout"]) == (99, 43200)
-    assert values["users"]["alice"]["password"] == "********"
+    assert values["users"]["alice"]["password"] == values["webhooks"]["chat"]["secret"] == "********"
     assert hashed not in shown.stdout
 
 

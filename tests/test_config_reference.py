@@ -33,12 +33,14 @@ def test_its_commented_examples_are_valid(tmp_path: Path) -> None:
     head, _, settings_text = REFERENCE.read_text().partition("\n\n")
     assert all(line.startswith("# ") for line in head.splitlines())
     text = settings_text.replace("shares: {}", "shares:").replace("users: {}", "users:").replace("rules: []", "rules:")
+    text = text.replace("webhooks: {}", "webhooks:")
     text = re.sub(r"^#( +\S)", r"\1", text, flags=re.MULTILINE)
     text = text.replace("$argon2id$...", QUICK.hash("x"))
     example = tmp_path / "davserver.yaml"
     example.write_text(text)
     settings = read(example)
     assert settings.shares["/"].directory == "/srv/files"
+    assert settings.webhooks["chat"].path == "/docs"
     assert settings.users["alice"].display_name == "Alice Smith"
     assert settings.rules[0].who == ("anonymous",)
 

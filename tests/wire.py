@@ -140,6 +140,11 @@ class Raw:
     def send(self, data: bytes) -> None:
         self._socket.sendall(data)
 
+    def send_all(self, data: bytes) -> None:
+        """As far as the server wants to hear it."""
+        with suppress(BrokenPipeError, ConnectionResetError):
+            self._socket.sendall(data)
+
     def trickle(self, data: bytes) -> None:
         """Byte by byte, each in a packet of its own, as far as the server wants to hear it."""
         with suppress(BrokenPipeError, ConnectionResetError):

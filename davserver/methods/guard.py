@@ -104,6 +104,11 @@ class Guard:
         view = locks.view(claim)
         self.decide(view, lambda: locks.require_passed(claim, view, principal, self.tokens))
 
+    def look_at_own(self) -> None:
+        """`look`, for a request that would have written its own path and will be refused whatever is found."""
+        path = self.request.path
+        self.look(writing(path, self.share.tree.stat(path)))
+
     def decide(self, view: View, check_locks: Callable[[], None]) -> Lock | None:
         """The three questions in their order. The ended lock that counts once more, if it was needed."""
         request = self.request

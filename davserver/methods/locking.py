@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from davserver.methods.guard import Guard, Passage, require_parent, writing
 from davserver.methods.permits import require_change, require_tree
 from davserver.protocol import xml, xml_out
-from davserver.protocol.errors import BadRequest, Conflict, LockConflict, Locked, PreconditionFailed
+from davserver.protocol.errors import BadRequest, Conflict, LockConflict, Locked, NotFound, PreconditionFailed
 from davserver.protocol.headers import accepts, parse_depth, parse_lock_token, parse_timeout
 from davserver.protocol.locked import MAX_NAMED, locked_element
-from davserver.protocol.locks import Claim, Depth, Lock, LockRequest, covers
+from davserver.protocol.locks import Claim, Depth, Kind, Lock, LockRequest, covers
 from davserver.protocol.messages import Action, Request, Response
 from davserver.protocol.paths import DavPath
 from davserver.storage import changes
+from davserver.storage.lock_hold import View
 from davserver.storage.lock_keeper import LockKeeper
 from davserver.storage.node import AlreadyThere, Node
 from davserver.storage.share import Shares
@@ -28,6 +29,7 @@ def lock(request: Request, shares: Shares) -> Response:
     if depth is Depth.ONE:
         raise BadRequest("LOCK takes Depth: 0 or infinity.")  # RFC 4918 §9.10.3
     guard = Guard(request, shares)
+    _require_no_file(guard)
     data = xml.read_body(request.body, guard.share.limits.xml)
     wishes = parse_timeout(request.headers.get("Timeout"))
     if not data:
@@ -58,6 +60,7 @@ def unlock(request: Request, shares: Shares) -> Response:
     token = parse_lock_token(request.headers.get("Lock-Token"))
     guard = Guard(request, shares)
     share = guard.share
+    _require_no_file(guard)
     guard.fresh()
     released = share.locks.release(request.path, token, request.principal)
     if released.made is not None:
@@ -84,6 +87,14 @@ def _require_lockable(guard: Guard, node: Node | None, depth: Depth) -> None:
             require_tree(request, guard.share, request.path, node, Action.LOCK)
     else:
         require_change(request, request.path, node)
+
+
+def _require_no_file(guard: Guard) -> None:
+    """Where the URL means a collection. What has gone may have left a lock, which is another matter."""
+    path = guard.request.path
+    node = guard.share.tree.stat(path) if path.slash else None
+    if node is not None and not node.is_collection:
+        raise NotFound("There is a file at this path, and no collection; leave out the slash at its end.")
 
 
 def _check(passage: Passage, path: DavPath, node: Node | None) -> None:
@@ -144,21 +155,32 @@ def _refresh(guard: Guard, wishes: Sequence[int | None]) -> Response:
     (token,) = header.tokens
     locks = guard.share.locks
     view = locks.around(request.path)
-    held = [lock for lock in view.covering(request.path) if lock.token == token]
-    if not held or held[0].principal != request.principal:
-        ended = (lock for lock in view.ended if lock.token == token and lock.principal == request.principal)
-        # RFC 4918 §9.10.6, §16.
-        refused = PreconditionFailed(
-            "There is no such lock of yours on this resource; lock it anew.",
-            element="lock-token-matches-request-uri",
-            paths=[request.path],
-        )
-        refused.lost = next(ended, None)
-        raise refused
+    held = next((lock for lock in view.covering(request.path) if lock.token == token), None)
+    if held is None or held.principal != request.principal:
+        raise _no_such_lock(guard, view, token)
     guard.fresh(view=view)
-    timeout = locks.policy.grant(wishes) if wishes else round(held[0].granted or locks.policy.default)
-    refreshed = locks.refresh(request.path, token, request.principal, timeout)
+    timeout = None if held.granted is None else round(held.granted)
+    # What a person or a program has said how long it is to last is not cut short by a client that finds its token.
+    if wishes and held.kind is Kind.WRITE:
+        timeout = locks.policy.grant(wishes)
+    try:
+        refreshed = locks.refresh(request.path, token, request.principal, timeout)
+    except PreconditionFailed as refused:  # it has ended in this very moment
+        raise _no_such_lock(guard, locks.around(request.path), token) from refused
     return _answer(guard, refreshed, 200)
+
+
+def _no_such_lock(guard: Guard, view: View, token: str) -> PreconditionFailed:
+    """RFC 4918 §9.10.6, §16. Its holder is told what became of it."""
+    path, principal = guard.request.path, guard.request.principal
+    refused = PreconditionFailed(
+        "There is no such lock of yours on this resource; lock it anew.",
+        element="lock-token-matches-request-uri",
+        paths=[path],
+    )
+    ended = (lock for lock in view.ended if lock.token == token and lock.principal == principal)
+    refused.lost = next(ended, None)
+    return refused
 
 
 def _answer(guard: Guard, lock: Lock, status: int, *headers: tuple[str, str]) -> Response:

@@ -29,6 +29,8 @@ def patch(request: Request, shares: Shares) -> Response:
     """RFC 5789; 204 with the new ETag."""
     kind = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if kind != MEDIA_TYPE:
+        # Whoever sends JSON to what is locked is told of the lock: it is what must go first.
+        Guard(request, shares).look_at_own()
         raise UnsupportedMediaType(f"PATCH takes a part of a file, as {MEDIA_TYPE}.", accept_patch=MEDIA_TYPE)
     where = parse_update_range(request.headers.get("X-Update-Range"))
     length = request.body.length

@@ -39,11 +39,12 @@ class Multipart:
 
 
 def blocks(fd: int, offset: int, length: int) -> Iterator[bytes]:
-    """`length` bytes of `fd` from `offset`, in blocks. Ends early if the file was cut meanwhile."""
+    """`length` bytes of `fd` from `offset`, in blocks. Raises EOFError if the file was cut meanwhile: the length of the
+    answer has been said, so nothing but the end of the connection tells that it is not whole (RFC 9112 §6.3)."""
     while length:
         block = os.pread(fd, min(length, BLOCK), offset)
         if not block:
-            return
+            raise EOFError("the file was cut while it was being sent")
         yield block
         offset += len(block)
         length -= len(block)

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from davserver.methods.folder_page import folder_page
 from davserver.methods.guard import Guard
 from davserver.methods.partial import MEDIA_TYPE
 from davserver.methods.permits import is_visible, require_content
 from davserver.methods.ranges import Multipart
-from davserver.methods.write import COLLECTION_METHODS, FILE_METHODS, UNMAPPED_METHODS
+from davserver.methods.write import (
+    COLLECTION_METHODS,
+    FILE_METHODS,
+    NO_METHODS,
+    UNMAPPED_COLLECTION_METHODS,
+    UNMAPPED_METHODS,
+)
 from davserver.protocol.conditions import ResourceState, if_range_allows
 from davserver.protocol.errors import NotFound, UriTooLong
 from davserver.protocol.headers import format_http_date, parse_range
@@ -30,12 +38,16 @@ def options(request: Request, shares: Shares) -> Response:
         node = share.tree.stat(request.path) if visible else None
     except UriTooLong:
         node = None  # no file can have such a name; OPTIONS is answered at every path all the same
+    slash = request.path.slash
+    allow: tuple[str, ...]
     if not visible:
-        allow: tuple[str, ...] = (*FILE_METHODS, "MKCOL")  # it does not tell whether anything is there
+        allow = (*FILE_METHODS, "MKCOL")  # it does not tell whether anything is there
     elif node is None:
-        allow = UNMAPPED_METHODS
+        allow = UNMAPPED_COLLECTION_METHODS if slash else UNMAPPED_METHODS
+    elif node.is_collection:
+        allow = COLLECTION_METHODS
     else:
-        allow = COLLECTION_METHODS if node.is_collection else FILE_METHODS
+        allow = NO_METHODS if slash else FILE_METHODS
     if not may_change(request, share):
         allow = tuple(method for method in allow if method in READ_METHODS)
     lockable = may_lock(request, share, request.path)
@@ -89,24 +101,34 @@ def _differs(request: Request, path: DavPath) -> bool:
 
 def _content(request: Request, node: Node, whole: FileSlice) -> Response:
     kind = media_type(request.path.name)
-    headers = [*_validators(node), ("Accept-Ranges", "bytes"), ("X-Content-Type-Options", "nosniff")]
-    if runs_scripts(kind):
-        # What somebody uploaded must not run in the server's origin.
-        headers.append(("Content-Security-Policy", "sandbox"))
-    state = ResourceState(True, node.etag, frozenset(), node.last_modified)
-    wanted = request.headers.get("Range") if request.method == "GET" else None  # RFC 9110 §14.2: GET only
-    if wanted is not None and not if_range_allows(request.headers.get("If-Range"), state):
-        wanted = None
-    ranges = parse_range(wanted, node.size)
+    headers = _fields(node, kind)
+    ranges = _ranges(request, node)
     if ranges is None:
         return Response(200, (*headers, ("Content-Type", kind)), whole)
     if len(ranges) == 1:
         first, last = ranges[0]
-        headers += [("Content-Type", kind), ("Content-Range", f"bytes {first}-{last}/{node.size}")]
-        return Response(206, tuple(headers), FileSlice(whole.fd, first, last - first + 1, whole.close))
+        part = (("Content-Type", kind), ("Content-Range", f"bytes {first}-{last}/{node.size}"))
+        return Response(206, headers + part, FileSlice(whole.fd, first, last - first + 1, whole.close))
     parts = Multipart(whole, ranges, kind, boundary=f"{node.mtime_ns:x}{node.inode:x}")
-    headers += [("Content-Type", parts.content_type), ("Content-Length", str(parts.length))]
-    return Response(206, tuple(headers), iter(parts))
+    length = (("Content-Type", parts.content_type), ("Content-Length", str(parts.length)))
+    return Response(206, headers + length, iter(parts))
+
+
+@lru_cache(maxsize=1024)
+def _fields(node: Node, kind: str) -> tuple[tuple[str, str], ...]:
+    """What is said of one version of a file, whoever asks for however much of it."""
+    fields = (*_validators(node), ("Accept-Ranges", "bytes"), ("X-Content-Type-Options", "nosniff"))
+    # What somebody uploaded must not run in the server's origin.
+    return (*fields, ("Content-Security-Policy", "sandbox")) if runs_scripts(kind) else fields
+
+
+def _ranges(request: Request, node: Node) -> list[tuple[int, int]] | None:
+    """RFC 9110 §14.2: of GET only, and only of the version that If-Range names. None: all of it."""
+    wanted = request.headers.get("Range")
+    if wanted is None or request.method != "GET":
+        return None
+    state = ResourceState(True, node.etag, frozenset(), node.last_modified)
+    return parse_range(wanted, node.size) if if_range_allows(request.headers.get("If-Range"), state) else None
 
 
 def _validators(node: Node) -> tuple[tuple[str, str], ...]:

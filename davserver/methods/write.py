@@ -6,7 +6,7 @@ from davserver.methods.guard import Guard, require_removable, writing
 from davserver.methods.permits import require_change, require_tree
 from davserver.methods.upload import Upload, wanted_mtime, written
 from davserver.protocol import properties, xml, xml_out
-from davserver.protocol.errors import BadRequest, MethodNotAllowed, UnsupportedMediaType
+from davserver.protocol.errors import BadRequest, MethodNotAllowed, NotFound, UnsupportedMediaType
 from davserver.protocol.headers import parse_depth
 from davserver.protocol.locks import Claim, Depth
 from davserver.protocol.messages import Action, Request, Response
@@ -21,6 +21,9 @@ COLLECTION_METHODS = (
 )  # fmt: skip
 FILE_METHODS = (*COLLECTION_METHODS, "PUT", "PATCH")
 UNMAPPED_METHODS = ("OPTIONS", "PUT", "MKCOL", "LOCK")
+#: Where nothing is and the URL ends in a slash; and where a file is, which has no such URL.
+UNMAPPED_COLLECTION_METHODS = ("OPTIONS", "MKCOL")
+NO_METHODS = ("OPTIONS",)
 
 _XML = ("application/xml", "text/xml")
 
@@ -148,15 +151,30 @@ def _properties_of_new(request: Request, guard: Guard) -> Plan:
 
 
 def _replaceable(request: Request, node: Node | None) -> Node | None:
-    """What a PUT would replace. Raises MethodNotAllowed for a collection, and for a URL that means one."""
+    """What a PUT would replace. Raises MethodNotAllowed for a collection, and for a URL that means one; NotFound for a
+    file that is addressed like one."""
     require_change(request, request.path, node)
-    if node is not None and (node.is_collection or request.path.slash):
+    if node is not None and node.is_collection:
         raise _exists(node)
-    if node is None and request.path.slash:
-        raise MethodNotAllowed("A collection is made with MKCOL.", UNMAPPED_METHODS)
+    if request.path.slash:
+        if node is not None:
+            raise NotFound("There is a file at this path, and no collection; leave out the slash at its end.")
+        raise MethodNotAllowed("A collection is made with MKCOL.", UNMAPPED_COLLECTION_METHODS)
     return node
 
 
 def _exists(node: Node) -> MethodNotAllowed:
     kind, allow = ("collection", COLLECTION_METHODS) if node.is_collection else ("file", FILE_METHODS)
     return MethodNotAllowed(f"There is a {kind} at this path already.", allow)
+
+
+def post(request: Request, shares: Shares) -> Response:
+    """No resource takes a POST (RFC 9110 §9.3.3, §15.5.6). Where it would be refused for a lock, it is told of that,
+    as every method that changes something."""
+    guard = Guard(request, shares)
+    guard.look_at_own()
+    node = guard.share.tree.stat(request.path)
+    if node is None:
+        raise MethodNotAllowed("Send a new file with PUT.", UNMAPPED_METHODS)
+    allow = COLLECTION_METHODS if node.is_collection else FILE_METHODS
+    raise MethodNotAllowed("There is nothing here that takes a POST; send a file with PUT.", allow)

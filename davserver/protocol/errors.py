@@ -158,6 +158,16 @@ class HeaderFieldsTooLarge(Refused):
     status = 431
 
 
+class UnprocessableContent(Refused):
+    """RFC 9110 §15.5.21: well-formed, and not what is meant. `faults`: (where, what is wrong there) of each."""
+
+    status = 422
+
+    def __init__(self, message: str, faults: Sequence[tuple[str, str]] = ()) -> None:
+        super().__init__(message)
+        self.faults = tuple(faults)
+
+
 class RangeNotSatisfiable(Refused):
     """RFC 9110 §15.5.17: the answer says how long the representation is."""
 

@@ -108,7 +108,9 @@ def url_path(value: str, hosts: frozenset[str] = frozenset()) -> str | None:
             return None  # RFC 9110 §4.2.1: an http URL without a host is invalid; file:///x is no URL of ours
         if hosts and _without_default_port(authority) not in map(_without_default_port, hosts):
             # RFC 4918 §9.8.5.
-            raise BadGateway("The destination is on another server.")
+            raise BadGateway(
+                "The destination is on another server. (A proxy that changes Host must be among trusted_proxies.)"
+            )
         text = text[absolute.end() :]
     path = re.split("[?#]", text, maxsplit=1)[0]
     if absolute is not None:

@@ -142,6 +142,8 @@ class FileSlice(NamedTuple):
     offset: int
     length: int
     close: Callable[[], None]
+    #: Told after that how many of the bytes have gone out: fewer where the client went away.
+    sent: Callable[[int], None] | None = None
 
 
 class Response(NamedTuple):

@@ -86,11 +86,15 @@ def parse(data: bytes) -> etree._Element:
     try:
         if "<!" in text:
             _refuse_document_type(document)
-        root = etree.fromstring(document, _parser())
+        parser = _parser()
+        root = etree.fromstring(document, parser)
     except DefusedXmlException as error:
         raise BadRequest("XML with a document type (DTD) is not accepted.") from error
     except (etree.XMLSyntaxError, ParseError) as error:
         raise BadRequest("The body is not well-formed XML.") from error
+    # lxml goes by the last thing that libxml2 said: a warning of a relative namespace would hide an undeclared prefix.
+    if parser.error_log.filter_from_errors():
+        raise BadRequest("The body is not well-formed XML.")
     _check_limits(root)
     return root
 

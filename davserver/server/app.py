@@ -12,16 +12,18 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from functools import cache
-from typing import Any
+from functools import cache, partial
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from wsgidav.wsgidav_app import WsgiDAVApp
 
 from davserver.access.access import STRANGER, Access, Asking, Identity
+from davserver.operations.pages import Page
 from davserver.protocol.errors import InternalError, NotKnown, NotPermitted, Refused
 from davserver.protocol.holder import Reveal, Viewer
 from davserver.protocol.locks import ANYBODY, Principal
-from davserver.protocol.messages import FileSlice, Headers, Response
+from davserver.protocol.messages import FileSlice, Headers, Request, Response
 from davserver.protocol.paths import DavPath
 from davserver.protocol.reasons import reason
 from davserver.protocol.refusal import render
@@ -29,14 +31,24 @@ from davserver.server.access_log import log_access
 from davserver.server.compression import compressed
 from davserver.server.cors import Cors
 from davserver.server.dispatch import method_of, perform
+from davserver.server.mount import Logged, Mount, Wsgi, environ_beside
 from davserver.server.people import People
-from davserver.server.request import framed, header_fields, open_request, target_path
+from davserver.server.request import client_of, framed, header_fields, open_request, target_path
 from davserver.server.share import ShareProvider
-from davserver.storage.share import Shares
+from davserver.storage.lock_events import LockEvents
+from davserver.storage.share import RESERVED, Shares
+
+if TYPE_CHECKING:
+    from davserver.web.caller import Caller
+    from davserver.web.watch import Watch
 
 StartResponse = Callable[..., Any]
 
 _log = logging.getLogger("davserver")
+
+#: Where a request's exchange is found in its environ, beside WebDAV.
+_EXCHANGE = "davserver.exchange"
+_NO_PAGES: Mapping[str, Page] = MappingProxyType({})
 
 
 class Terminal:
@@ -50,29 +62,49 @@ class Terminal:
         prefix: str,
         reveal: Reveal,
         clock: Callable[[], float],
+        pages: Mapping[str, Page],
+        seats: int,
         cors: Cors | None,
     ) -> None:
         self._shares = shares
         self._cors = cors
+        self._pages = pages
         #: May be replaced at any time; a request keeps to the one it began with.
         self.access = access
         self._prefix = prefix
         self._reveal = reveal
         self._clock = clock
+        self.beside = Mount(self._open_beside)
+        #: Requests that may wait for something to happen to a lock at the same time.
+        self.seats = seats
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         exchange = _Exchange(environ, self._clock())
+        preflight = None if self._cors is None else self._cors.preflight(environ)
+        if preflight is not None:
+            return self._send(exchange, preflight, start_response)
         try:
-            response = _finished(self._answer(exchange), environ)
+            path = exchange.path = target_path(environ, self._prefix)
+            if path.segments[:1] == RESERVED:
+                page = self._pages.get(path.segments[1]) if len(path.segments) > 1 else None
+                if page is None:
+                    return self._pass_on(exchange, path, start_response)
+                response = _finished(self._own(exchange, path, page), environ)
+            else:
+                response = _finished(self._answer(exchange, path), environ)
         except Refused as refused:
             response = _finished(self._refusal(exchange, refused), environ)
         except Exception:
             _log.exception("%s %s failed", environ["REQUEST_METHOD"], exchange.path or "?")
             failure = InternalError("The server failed; its log says why.")
             response = _finished(self._refusal(exchange, failure), environ)
+        return self._send(exchange, response, start_response)
+
+    def _send(self, exchange: _Exchange, response: Response, start_response: StartResponse) -> Iterable[bytes]:
+        headers = list(response.headers)
         if self._cors is not None:
-            response = self._cors.opened(response, environ.get("HTTP_ORIGIN"))
-        start_response(_status_line(response.status), list(response.headers))
+            headers += self._cors.fields(exchange.environ)
+        start_response(_status_line(response.status), headers)
         return exchange.send(response)
 
     def _refusal(self, exchange: _Exchange, refused: Refused) -> Response:
@@ -89,33 +121,13 @@ class Terminal:
             return Response(response.status, (*response.headers, ("Connection", "close")), response.body)
         return response
 
-    def _answer(self, exchange: _Exchange) -> Response:
+    def _answer(self, exchange: _Exchange, path: DavPath) -> Response:
         environ = exchange.environ
-        preflight = None if self._cors is None else self._cors.preflight(environ)
-        if preflight is not None:
-            return preflight
-        exchange.path = target_path(environ, self._prefix)
         method = method_of(environ["REQUEST_METHOD"])
         access = self.access
-        asking = Asking(
-            environ["REQUEST_METHOD"],
-            environ["REQUEST_URI"],
-            exchange.headers,
-            environ.get("REMOTE_ADDR", ""),
-            environ.get("davserver.proxied", False),
-            exchange.now,
-        )
-        identity = access.identify(asking) if method.actions else _asks_for_options(access, asking)
-        exchange.principal = identity.principal
-        request = open_request(
-            environ,
-            path=exchange.path,
-            headers=exchange.headers,
-            principal=identity.principal,
-            permissions=identity.permissions,
-            now=exchange.now,
-            prefix=self._prefix,
-        )
+        asking = exchange.asking()
+        identity = access.identify(asking) if method.actions else _or_stranger(access, asking)
+        request = self._request(exchange, path, identity)
         try:
             return perform(method, request, self._shares)
         except (NotPermitted, NotKnown) as refused:
@@ -123,9 +135,72 @@ class Terminal:
                 raise access.unauthorized(exchange.now) from refused
             raise
 
+    def _request(self, exchange: _Exchange, path: DavPath, identity: Identity) -> Request:
+        exchange.principal = identity.principal
+        return open_request(
+            exchange.environ,
+            path=path,
+            headers=exchange.headers,
+            principal=identity.principal,
+            permissions=identity.permissions,
+            now=exchange.now,
+            prefix=self._prefix,
+        )
 
-def _asks_for_options(access: Access, asking: Asking) -> Identity:
-    """OPTIONS is answered at every path, with and without a login, and also to a wrong one."""
+    # --- beside WebDAV
+
+    def _own(self, exchange: _Exchange, path: DavPath, page: Page) -> Response:
+        """A page of the server's. Whether it needs a login is for the page to say."""
+        access = self.access
+        identity = _or_stranger(access, exchange.asking())
+        try:
+            return page(self._request(exchange, path, identity))
+        except NotPermitted as refused:
+            if access.could_be_more(identity):
+                raise access.unauthorized(exchange.now) from refused
+            raise
+
+    def _pass_on(self, exchange: _Exchange, path: DavPath, start_response: StartResponse) -> Iterable[bytes]:
+        status = 0
+
+        def begin(line: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+            nonlocal status
+            status = int(line[:3])
+            if self._cors is not None:
+                headers = [*headers, *self._cors.fields(exchange.environ)]
+            return start_response(line, headers, exc_info)
+
+        environ = environ_beside(exchange.environ, path, self._prefix) | {_EXCHANGE: exchange}
+        answer = self.beside(environ, begin)
+        return Logged(answer, lambda sent: exchange.log(status, sent))
+
+    def _open_beside(self) -> tuple[Wsgi, Watch]:
+        from davserver.web.app import create_app
+        from davserver.web.watch import Watch
+
+        watch = Watch(LockEvents(self._shares.state).newest, self.seats)
+        app = create_app(self._shares, watch, prefix=self._prefix, identify=self._caller, clock=self._clock)
+        return app, watch
+
+    def _caller(self, environ: dict[str, Any]) -> Caller:
+        """Who asks, beside WebDAV as within. Raises Unauthorized, TooManyRequests."""
+        from davserver.web.caller import Caller
+
+        exchange: _Exchange = environ[_EXCHANGE]
+        access = self.access
+        identity = access.identify(exchange.asking())
+        exchange.principal = identity.principal
+        return Caller(
+            identity.principal,
+            identity.permissions,
+            client_of(environ),
+            access.unauthorized(exchange.now) if access.could_be_more(identity) else None,
+            self._reveal,
+        )
+
+
+def _or_stranger(access: Access, asking: Asking) -> Identity:
+    """Where an answer needs no login, as OPTIONS at every path: a wrong one is none."""
     try:
         identity = access.identify(asking)
     except Refused:
@@ -157,22 +232,27 @@ class _Exchange:
         self.principal: Principal = ANYBODY
         self._began = time.perf_counter()
 
+    def asking(self) -> Asking:
+        """The request, as far as a login depends on it."""
+        environ = self.environ
+        return Asking(
+            environ["REQUEST_METHOD"],
+            environ["REQUEST_URI"],
+            self.headers,
+            environ.get("REMOTE_ADDR", ""),
+            environ.get("davserver.proxied", False),
+            self.now,
+        )
+
     def send(self, response: Response) -> Iterable[bytes]:
         """The body as WSGI wants it. The access line is written when the last byte has gone out."""
         body = response.body
         if isinstance(body, bytes):
-            self._log(response.status, len(body))
+            self.log(response.status, len(body))
             return (body,)
         if isinstance(body, FileSlice):
-            close, length = body.close, body.length
-
-            def close_and_log() -> None:
-                close()
-                self._log(response.status, length)
-
-            wrapped: Iterable[bytes] = self.environ["wsgi.file_wrapper"](
-                FileSlice(body.fd, body.offset, body.length, close_and_log)
-            )
+            part = body._replace(sent=partial(self.log, response.status))
+            wrapped: Iterable[bytes] = self.environ["wsgi.file_wrapper"](part)
             return wrapped
         return self._stream(response.status, body)
 
@@ -187,9 +267,9 @@ class _Exchange:
             _log.exception("%s %s failed while its answer was sent", self.environ["REQUEST_METHOD"], self.path)
             raise
         finally:
-            self._log(status, sent)
+            self.log(status, sent)
 
-    def _log(self, status: int, sent: int) -> None:
+    def log(self, status: int, sent: int) -> None:
         log_access(
             address=self.environ.get("REMOTE_ADDR", ""),
             user=self.principal.name,
@@ -213,11 +293,17 @@ class DavApp(WsgiDAVApp):  # type: ignore[misc]
         prefix: str = "",
         reveal: Reveal = Reveal.USERS,
         clock: Callable[[], float] = time.time,
+        pages: Mapping[str, Page] = _NO_PAGES,
+        seats: int = 250,
         cors: Cors | None = None,
     ) -> None:
+        """`pages`: what stands below /-/, by its name there, beside the API. `seats`: requests that may wait for
+        something to happen to a lock at the same time."""
         self.people = people
         self._locks = shares.locks
-        self._terminal = Terminal(shares, access, prefix=prefix, reveal=reveal, clock=clock, cors=cors)
+        self._terminal = Terminal(
+            shares, access, prefix=prefix, reveal=reveal, clock=clock, pages=pages, seats=seats, cors=cors
+        )
         super().__init__(
             {
                 "provider_mapping": {share.at.key: ShareProvider(share) for share in shares},
@@ -236,6 +322,10 @@ class DavApp(WsgiDAVApp):  # type: ignore[misc]
         environ["wsgidav.verbose"] = self.verbose
         answer: Iterable[bytes] = self.application(environ, start_response)
         return answer
+
+    def stop_waiting(self) -> None:
+        """The server stops: requests that wait for something to happen are answered now."""
+        self._terminal.beside.stop_waiting()
 
     def use(self, access: Access, breakers: frozenset[str]) -> None:
         """Who may do what, from now on, and who may break locks."""

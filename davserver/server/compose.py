@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 
+from davserver.operations.health import Folder, Health
+from davserver.operations.pages import health_page
 from davserver.protocol.errors import Unavailable
 from davserver.protocol.holder import Reveal
 from davserver.protocol.locks import LockPolicy, StaleBreak
@@ -17,8 +19,10 @@ from davserver.server.cors import Cors
 from davserver.server.people import People, directory_of
 from davserver.server.sweeping import Sweeping
 from davserver.settings import Settings, ShareSettings
+from davserver.storage.deliveries import Deliveries
 from davserver.storage.gate import Gate
 from davserver.storage.journal import Journal
+from davserver.storage.lock_events import LockEvents, What
 from davserver.storage.lock_manager import LockManager
 from davserver.storage.lock_service import LockService
 from davserver.storage.mounts import network_type
@@ -33,8 +37,19 @@ from davserver.storage.tree import Tree
 _log = logging.getLogger("davserver")
 
 
-def open_app(settings: Settings, folder: str, stack: ExitStack, *, clock: Callable[[], float] = time.time) -> DavApp:
+def open_app(
+    settings: Settings,
+    folder: str,
+    stack: ExitStack,
+    *,
+    clock: Callable[[], float] = time.time,
+    seats: int = 250,
+    working: bool = True,
+) -> DavApp:
     """The application on the state in `folder`. What it opens is closed with `stack`.
+
+    `seats`: requests that may wait for something to happen to a lock at the same time. `working`: False where it is
+    opened only to see whether it can be: then no webhook is called.
 
     Raises OSError where a folder cannot be used, StateError where the state cannot.
     """
@@ -55,23 +70,55 @@ def open_app(settings: Settings, folder: str, stack: ExitStack, *, clock: Callab
     sweeping = Sweeping(LockService(shares).keeper)
     stack.callback(sweeping.stop)
     sweeping.start()
+    _open_webhooks(settings, folder, shares, stack, clock=clock, working=working)
     people = People(folder, shares.state, clock)
     stack.callback(people.close)
-    access = people.access(settings)
-    return DavApp(
+    app = DavApp(
         shares,
         people,
-        access,
+        people.access(settings),
         prefix=settings.prefix,
         reveal=_reveal(settings),
         clock=clock,
+        pages={"health": health_page(_health(settings, folder, shares))},
+        seats=seats,
         cors=_cors(settings),
     )
+    stack.callback(app.stop_waiting)
+    return app
 
 
 def _cors(settings: Settings) -> Cors | None:
     found = settings.cors
     return Cors(found.allowed_origins, allow_credentials=found.allow_credentials) if found.allowed_origins else None
+
+
+def _health(settings: Settings, folder: str, shares: Shares) -> Health:
+    def touch_state() -> None:
+        with shares.state.transaction():
+            shares.state.query("UPDATE progress SET latest = latest")
+
+    folders = [Folder(found.folder, not found.read_only) for found in settings.shares.values()]
+    return Health(touch_state, folder, folders, free_space=settings.health.free_space)
+
+
+def _open_webhooks(
+    settings: Settings, folder: str, shares: Shares, stack: ExitStack, *, clock: Callable[[], float], working: bool
+) -> None:
+    deliveries = Deliveries(shares.state, folder)
+    stack.callback(deliveries.close)
+    deliveries.know(settings.webhooks)
+    if settings.webhooks:
+        from davserver.web.webhooks import Webhook, Webhooks
+
+        hooks = [
+            Webhook(name, hook.url, hook.key(), frozenset(map(What, hook.events)), DavPath.from_key(hook.path))
+            for name, hook in settings.webhooks.items()
+        ]
+        if working:
+            webhooks = Webhooks(hooks, LockEvents(shares.state), deliveries, prefix=settings.prefix, clock=clock)
+            stack.callback(webhooks.stop)
+            webhooks.start()
 
 
 def open_shares(settings: Settings, folder: str, stack: ExitStack, *, clock: Callable[[], float] = time.time) -> Shares:

@@ -49,11 +49,10 @@ class Cors:
             ),
         )
 
-    def opened(self, response: Response, origin: str | None) -> Response:
-        """The answer, whatever it is, so that a page of that origin may read it. Caches are told that it depends."""
-        allowed = self._allowed(origin)
-        more = (*allowed, ("Access-Control-Expose-Headers", _EXPOSED)) if allowed else (_VARY,)
-        return response._replace(headers=(*response.headers, *more))
+    def fields(self, environ: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+        """What is added to an answer, whatever it is, so that the page may read it. Caches are told that it depends."""
+        allowed = self._allowed(environ.get("HTTP_ORIGIN"))
+        return (*allowed, ("Access-Control-Expose-Headers", _EXPOSED)) if allowed else (_VARY,)
 
     def _allowed(self, origin: str | None) -> tuple[tuple[str, str], ...]:
         if origin is None or not (self._all or origin.lower() in self._origins):

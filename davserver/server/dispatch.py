@@ -31,6 +31,7 @@ METHODS: Mapping[str, Method] = {
     "HEAD": Method(read.get, (Action.READ,), seen=True),
     "PUT": Method(write.put, (Action.WRITE, Action.CREATE)),
     "PATCH": Method(partial.patch, (Action.WRITE,)),
+    "POST": Method(write.post, (Action.WRITE, Action.CREATE)),
     "MKCOL": Method(write.mkcol, (Action.CREATE,)),
     "DELETE": Method(write.delete, (Action.DELETE,), names=True),
     "COPY": Method(namespace.copy, (Action.READ,)),

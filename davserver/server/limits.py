@@ -13,6 +13,7 @@ from davserver.settings import Settings
 _WORKERS = 8
 _THREADS = 1000
 _CONNECTIONS = 20_000
+_WAITING = 250
 #: Files that are open beside connections, and what a request may have open beside its own.
 _OTHER_FILES, _FILES_A_REQUEST = 256, 4
 _PAUSE = 120
@@ -44,6 +45,12 @@ def limits_of(settings: Settings, open_files: int) -> Limits:
         threads=threads,
         connections=int(connections),
     )
+
+
+def seats_of(settings: Settings, limits: Limits) -> int:
+    """Requests that may wait for something to happen to a lock: each holds a thread, and others need some too."""
+    wished = settings.limits.waiting
+    return max(min(_WAITING, limits.threads // 4), 1) if wished == "auto" else min(int(wished), limits.threads - 2)
 
 
 def worker_count(settings: Settings) -> int:

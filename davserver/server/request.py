@@ -69,17 +69,34 @@ def open_request(
         body=body,
         principal=principal,
         permissions=permissions,
-        client=Client(environ.get("REMOTE_ADDR", ""), environ.get("HTTP_USER_AGENT", "")),
+        client=client_of(environ),
         now=now,
         prefix=prefix,
-        hosts=_hosts(environ.get("HTTP_HOST", ""), environ.get("HTTP_X_FORWARDED_HOST", "")),
+        hosts=_hosts(environ),
     )
 
 
+def client_of(environ: Mapping[str, Any]) -> Client:
+    return Client(environ.get("REMOTE_ADDR", ""), environ.get("HTTP_USER_AGENT", ""))
+
+
+def _hosts(environ: Mapping[str, Any]) -> frozenset[str]:
+    """What the client may call this server in a Destination; nothing where that is not known, so that any name is
+    taken for ours.
+
+    A proxy passes Host on, or tells the name that the client used in X-Forwarded-Host; from anybody but a proxy of
+    ours that field does not get here. Some do neither, as nginx without `proxy_set_header Host`: what they write into
+    Host is their own name for this server. They are known as proxies of ours, or by speaking HTTP/1.0, which no
+    client that moves files has spoken since there is WebDAV.
+    """
+    forwarded: str = environ.get("HTTP_X_FORWARDED_HOST", "")
+    if not forwarded and (environ.get("davserver.proxied") or environ.get("SERVER_PROTOCOL") == "HTTP/1.0"):
+        return frozenset()
+    return _names(environ.get("HTTP_HOST", ""), forwarded)
+
+
 @lru_cache(maxsize=64)
-def _hosts(host: str, forwarded: str) -> frozenset[str]:
-    """What the client may call this server in a Destination. A proxy that rewrites Host tells the name the client
-    used in X-Forwarded-Host; from anybody but a proxy of ours, that field does not get here."""
+def _names(host: str, forwarded: str) -> frozenset[str]:
     names = f"{host},{forwarded}".split(",")
     return frozenset(name.strip().lower() for name in names if name.strip())
 

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from ipaddress import ip_address
 from mmap import mmap
 from socket import AF_UNIX, socket
 
@@ -15,7 +16,7 @@ from davserver.server.http.balance import Balance
 from davserver.server.http.proxies import TrustedProxies
 from davserver.server.http.server import DavServer, address_of
 from davserver.server.http.tls import TlsAdapter
-from davserver.server.limits import limits_of, raise_open_files, worker_count
+from davserver.server.limits import limits_of, raise_open_files, seats_of, worker_count
 from davserver.server.listen import Listeners, open_listeners
 from davserver.server.reload import load_certificate
 from davserver.server.worker import work
@@ -43,7 +44,7 @@ def serve(
         tls = _tls(settings)
         # Whatever cannot be opened is told now, once, and not by each worker over and over.
         with ExitStack() as trial:
-            open_app(settings, folder, trial)
+            open_app(settings, folder, trial, working=False)
         open_files = raise_open_files()
 
         def open_worker(current: Settings, balance: Balance, inside: ExitStack) -> DavServer:
@@ -88,15 +89,18 @@ def _open(
     *,
     clock: Callable[[], float] = time.time,
 ) -> DavServer:
+    limits = limits_of(settings, open_files)
+    app = open_app(settings, folder, stack, clock=clock, seats=seats_of(settings, limits))
     server = DavServer(
         listeners.sockets,
-        open_app(settings, folder, stack, clock=clock),
-        limits=limits_of(settings, open_files),
+        app,
+        limits=limits,
         drain_seconds=DRAIN_SECONDS,
         proxies=TrustedProxies(settings.trusted_proxies),
         tls=tls,
         server_name=settings.server_header,
         balance=balance,
+        on_stop=app.stop_waiting,
     )
     server.prepare()
     return server
@@ -115,4 +119,7 @@ def base_url(settings: Settings, listener: socket) -> str:
     if listener.family == AF_UNIX:
         return address_of(listener)
     scheme = "http" if settings.tls.cert is None else "https"
-    return f"{scheme}://{address_of(listener)}{settings.prefix}/"
+    host, port = listener.getsockname()[:2]
+    # Nobody can connect to "every address"; this one leads here from this machine.
+    at = f"localhost:{port}" if ip_address(host).is_unspecified else address_of(listener)
+    return f"{scheme}://{at}{settings.prefix}/"

@@ -7,10 +7,11 @@ one step; a file that has neither properties nor locks costs none. All paths are
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from davserver.protocol.errors import NotFound
+from davserver.protocol.errors import NotFound, Refused
 from davserver.protocol.paths import DavPath
 from davserver.protocol.properties import PropertyUpdate
 from davserver.storage.hold import Hold
@@ -22,6 +23,8 @@ from davserver.storage.share import Shares
 from davserver.storage.staged import StagedCopy
 from davserver.storage.staging import Discarded
 from davserver.storage.tree import Spot
+
+_log = logging.getLogger("davserver")
 
 
 def create(shares: Shares, hold: Hold, path: DavPath, make: Callable[[Spot], object], rows: Callable[[], str]) -> None:
@@ -36,7 +39,12 @@ def create(shares: Shares, hold: Hold, path: DavPath, make: Callable[[Spot], obj
     except BaseException:
         settle(shares, intent, failed=True)
         raise
-    shares.journal.drop(intent)
+    try:
+        shares.journal.drop(intent)
+    except Refused as refused:
+        # It is done, and whoever was promised it must hear so (a lock that nobody was told of could not be released).
+        # The next one who comes here finds the intent, and that nothing is left to do.
+        _log.warning("%s was made; an intent stays that should have gone: %s", path, refused.message)
 
 
 def delete(shares: Shares, hold: Hold, path: DavPath) -> Discarded:

@@ -68,14 +68,21 @@ class Gate:
         try:
             fd = self._open()
         except OSError as error:
-            raise Unavailable("The server's state is not available now; nothing was changed.") from error
+            raise _away() from error
         try:
-            for offset in sorted(wanted):
-                for step in wanted[offset]:
-                    fcntl.fcntl(fd, fcntl.F_OFD_SETLKW, step)
+            try:
+                for offset in sorted(wanted):
+                    for step in wanted[offset]:
+                        fcntl.fcntl(fd, fcntl.F_OFD_SETLKW, step)
+            except OSError as error:  # the kernel has no room for more locks
+                raise _away() from error
             yield
         finally:
             os.close(fd)  # and every lock with it
+
+
+def _away() -> Unavailable:
+    return Unavailable("The server's state is not available now; nothing was changed.")
 
 
 @lru_cache(maxsize=16384)

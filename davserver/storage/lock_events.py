@@ -3,7 +3,8 @@
 An event is a row that is written in the transaction that makes it true. So none is lost, none is told of what
 did not happen, and every process sees those of all. Rows are numbered in the order in which things happened;
 an observer remembers the last number it has seen, and asks for what came after. Rows are dropped after a while
-(`KEEP_SECONDS`), or when there are many (`KEEP_EVENTS`); the last one stays, so that numbers never begin anew.
+(`KEEP_SECONDS`; `KEEP_UNDELIVERED` where a webhook lags behind), or when there are many (`KEEP_EVENTS`); the last one
+stays, so that numbers never begin anew.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from davserver.storage.state import State
 #: Seconds that an event can be asked for, and how many of them: who was away for longer has missed some.
 KEEP_SECONDS = 3600.0
 KEEP_EVENTS = 100_000
+#: Seconds that an event is kept for a webhook that does not take it.
+KEEP_UNDELIVERED = 86_400.0
 #: Seconds between two looks of one who waits.
 _LOOK_SECONDS = 0.1
 
@@ -80,14 +83,22 @@ class LockEvents:
             self._sleep(_LOOK_SECONDS)
         return self.after(number)
 
-    def drop_old(self, before: float) -> None:
-        """Drop what is older than that, and what is too much. Looks before it writes."""
-        rows = self._state.query("SELECT min(id), max(id), (SELECT at FROM lock_events ORDER BY id) FROM lock_events")
-        first, last, at = rows[0]
-        if first is not None and (at < before or last - first >= KEEP_EVENTS) and first < last:
+    def drop_old(self, before: float, undelivered_before: float) -> None:
+        """Drop what is older than that, or, where a webhook has not got so far, than the second; and what is too much.
+        Looks before it writes."""
+        rows = self._state.query(
+            "SELECT min(id), max(id), (SELECT at FROM lock_events ORDER BY id), "
+            "(SELECT min(delivered) FROM webhooks) FROM lock_events"
+        )
+        first, last, at, delivered = rows[0]
+        if first is None or first == last:
+            return
+        taken = last if delivered is None else delivered
+        if at < undelivered_before or (at < before and first <= taken) or last - first >= KEEP_EVENTS:
             with self._state.transaction():
                 self._state.query(
-                    "DELETE FROM lock_events WHERE id < ?2 AND (at < ?1 OR id <= ?2 - ?3)", (before, last, KEEP_EVENTS)
+                    "DELETE FROM lock_events WHERE id < ?1 AND (id <= ?1 - ?2 OR at < ?3 OR at < ?4 AND id <= ?5)",
+                    (last, KEEP_EVENTS, undelivered_before, before, taken),
                 )
 
 

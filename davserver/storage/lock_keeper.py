@@ -17,7 +17,7 @@ from davserver.protocol.errors import Locked, NotFound, Refused, Unavailable
 from davserver.protocol.locks import ABSENT, Claim, End, Ending, Lock, is_unchanged
 from davserver.protocol.paths import DavPath
 from davserver.storage import changes
-from davserver.storage.lock_events import KEEP_SECONDS, LockEvents
+from davserver.storage.lock_events import KEEP_SECONDS, KEEP_UNDELIVERED, LockEvents
 from davserver.storage.node import Node
 from davserver.storage.share import Share, Shares
 from davserver.storage.staging import Discarded
@@ -47,7 +47,7 @@ class LockKeeper:
         now = self._locks.now()
         while self._locks.drop_old(released_before=now - RELEASED_SECONDS, limit=BATCH) == BATCH:
             pass
-        self._events.drop_old(now - KEEP_SECONDS)
+        self._events.drop_old(now - KEEP_SECONDS, now - KEEP_UNDELIVERED)
 
     def tidy(self, lock: Lock) -> None:
         """Remove the empty file that this ended lock made, unless somebody wrote it, or has a lock on it or on the

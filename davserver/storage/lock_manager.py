@@ -10,21 +10,27 @@ no such lock can appear, and what `LockHold.check` found is true until the chang
 releasing need no reservation: both only concern the holder's own lock, in one transaction. What an ended lock's
 token may still do is decided, and used up, under the reservation of its root.
 
-Time. The manager has the clock, since what counts is the moment when a reservation was got or a transaction
-began, and not when a request arrived. A clock that jumps back never revives a lock: what the database has seen
-as the latest time counts as now (guarantee 6).
+Time. The manager has the clock (`lock_clock`), since what counts is the moment when a reservation was got or a
+transaction began, and not when a request arrived. A clock that is set back never revives a lock (guarantee 6).
 """
 
 from __future__ import annotations
 
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
-from davserver.protocol.errors import Conflict, Forbidden, LockConflict, Locked, NotFound, PreconditionFailed
+from davserver.protocol.errors import (
+    Conflict,
+    Forbidden,
+    LockConflict,
+    Locked,
+    NotFound,
+    PreconditionFailed,
+    Unavailable,
+)
 from davserver.protocol.locks import (
     Claim,
     Depth,
@@ -45,6 +51,7 @@ from davserver.protocol.locks import (
 from davserver.protocol.paths import DavPath
 from davserver.storage.gate import Gate
 from davserver.storage.hold import Hold
+from davserver.storage.lock_clock import LockClock
 from davserver.storage.lock_hold import LockHold, View
 from davserver.storage.lock_table import LockTable
 from davserver.storage.state import State
@@ -74,14 +81,12 @@ class LockManager:
         self._state = state
         self._table = LockTable(state)
         self._gate = gate
-        self._clock = clock
+        self._clock = LockClock(state, self._table, clock)
         self._new_token = new_token
-        self._latest = 0.0
-        self._mutex = threading.Lock()
 
     def now(self) -> float:
-        """Seconds since the epoch, and never earlier than what this manager has seen before."""
-        return self._seen(0.0)
+        """Seconds since the epoch; it goes back only with the machine's clock, when that has been set back."""
+        return self._clock.now()
 
     # --- the gate
 
@@ -113,7 +118,10 @@ class LockManager:
         if not worthless and not view.unnoted:
             return
         with self._state.transaction():
-            now, _, _ = self._advance()
+            now, _, _ = self._clock.advance()
+            if now < view.now:
+                # What had expired when it was looked at may not have yet.
+                raise Unavailable("The server's clock has just been set back; try again.", retry_after=1)
             for lock in worthless:
                 if lock == forgiven and _how(lock, now) is Ending.EXPIRED:
                     self._table.renew(lock, now, now + (lock.granted or 0.0))
@@ -133,31 +141,46 @@ class LockManager:
     def of_members(self, collection: DavPath) -> tuple[list[Lock], dict[str, list[Lock]]]:
         """For a listing: the locks that cover `collection`, and those rooted at each member, by its name."""
         rooted: dict[str, list[Lock]] = {}
-        for lock in self._active(self._table.members_of(collection)):
+        for lock in self._active(lambda: self._table.members_of(collection)):
             rooted.setdefault(lock.root.name, []).append(lock)
         return self.covering(collection), rooted
 
     def require_readable(self, path: DavPath, principal: Principal, *, below: bool = False) -> None:
         """Raises Locked where a maintenance keeps this principal from reading `path` (or, with `below`, in it)."""
-        stopping = readers_stopped(path, self._active(self._table.blocking_reads()), principal, below=below)
+        if not self._table.blocking_reads()[1]:
+            return
+        stopping = readers_stopped(path, self._active(self._table.blocking_reads), principal, below=below)
         if stopping:
             raise Locked(path, stopping)
 
     def active(self) -> list[Lock]:
         """Every lock that protects something now, oldest first."""
-        return self._active(self._table.every())
+        return self._active(self._table.every)
+
+    def about(self, path: DavPath) -> list[Lock]:
+        """Active locks that protect `path`, or something below it, oldest first. One statement."""
+        found = self._around((path,), (path,)).active
+        return sorted(
+            (lock for lock in found if covers(lock, path) or path.contains(lock.root)), key=lambda lock: lock.id
+        )
+
+    def page(
+        self, beyond: int, limit: int, *, path: DavPath | None, holder: str | None, kind: Kind | None
+    ) -> tuple[list[Lock], int | None]:
+        """Active locks by number, from `beyond` on; and where to go on from, None when these were the last."""
+        now, _, rows = self._clock.look(lambda: self._table.page(beyond, limit, path=path, holder=holder, kind=kind))
+        return [lock for lock in rows if lock.is_active(now)], rows[-1].id if len(rows) == limit else None
 
     def by_id(self, number: int) -> Lock:
         """A lock by the number that names it, active or remembered. Raises NotFound."""
-        latest, found = self._table.by_id(number)
+        found = self._clock.look(lambda: self._table.by_id(number)).locks
         if not found:
             raise NotFound(f"There is no lock {number}.")
-        self._seen(latest)
         return found[0]
 
     def of_transaction(self, transaction_id: str) -> list[Lock]:
         """The active locks of a transaction; none when it has ended."""
-        return self._active(self._table.of_transaction(transaction_id))
+        return self._active(lambda: self._table.of_transaction(transaction_id))
 
     # --- granting and ending
 
@@ -182,7 +205,7 @@ class LockManager:
         fenced = any(request.kind is Kind.TRANSACTION for request in requests)
         granted: list[Lock] = []
         with self._state.transaction():
-            now, last, fence = self._advance(locks=len(requests), fences=int(fenced))
+            now, last, fence = self._clock.advance(locks=len(requests), fences=int(fenced))
             for number, request in enumerate(requests, last - len(requests) + 1):
                 hold.require_reserved(request.root)
                 self._clear_way(request, {lock.id for lock in granted}, now, breaking)
@@ -193,13 +216,14 @@ class LockManager:
                 granted.append(lock)
         return granted
 
-    def refresh(self, path: DavPath, token: str, principal: Principal, timeout: int) -> Lock:
-        """Restart the lock's time: `timeout` seconds from now. Raises PreconditionFailed (RFC 4918 §9.10.6)."""
+    def refresh(self, path: DavPath, token: str, principal: Principal, timeout: int | None) -> Lock:
+        """Restart the lock's time: `timeout` seconds from now; None: without an end. Raises PreconditionFailed (RFC
+        4918 §9.10.6)."""
         with self._state.transaction():
-            now, _, _ = self._advance()
+            now, _, _ = self._clock.advance()
             for lock in self.covering(path):
                 if lock.token == token and lock.principal == principal:
-                    return self._table.renew(lock, now, now + timeout)
+                    return self._table.renew(lock, now, None if timeout is None else now + timeout)
         raise PreconditionFailed("There is no such lock of yours on this resource.", element=_MATCHES, paths=[path])
 
     def release(self, path: DavPath, token: str, principal: Principal) -> Lock:
@@ -226,7 +250,7 @@ class LockManager:
     def extend_all(self, locks: Iterable[Lock], timeout: int | None) -> list[Lock]:
         """Restart their time, all or none. Raises PreconditionFailed when one of them has ended meanwhile."""
         with self._state.transaction():
-            now, _, _ = self._advance()
+            now, _, _ = self._clock.advance()
             wanted = list(locks)
             found = self._again(wanted)
             if len(found) != len(wanted) or not all(lock.is_active(now) for lock in found):
@@ -239,7 +263,7 @@ class LockManager:
         `versions`: what the locked files are now, by the lock's id.
         """
         with self._state.transaction():
-            now, _, _ = self._advance()
+            now, _, _ = self._clock.advance()
             found = [lock for lock in self._again(locks) if lock.is_active(now)]
             for lock in found:
                 hold.require_reserved(lock.root)
@@ -297,32 +321,23 @@ class LockManager:
 
     def _around(self, paths: Sequence[DavPath], trees: Sequence[DavPath]) -> View:
         keys = paths[0].lineage if len(paths) == 1 else tuple(dict.fromkeys(k for p in paths for k in p.lineage))
-        latest, found = self._table.touching(keys, trees) if paths else (0.0, [])
-        now = self._seen(latest)
+        if not paths:
+            return View(self.now())
+        now, noted, found = self._clock.look(lambda: self._table.touching(keys, trees))
         if not found:
             return View(now, keys=frozenset(keys))
         active = tuple(lock for lock in found if lock.is_active(now))
         ended = tuple(lock for lock in found if not lock.is_active(now))
-        unnoted = any(lock.end is None and latest < (lock.expires or now) for lock in ended)
+        unnoted = any(lock.end is None and noted < (lock.expires or now) for lock in ended)
         return View(now, active, ended, frozenset(keys), unnoted)
 
-    def _active(self, found: tuple[float, list[Lock]]) -> list[Lock]:
-        now = self._seen(found[0])
-        return [lock for lock in found[1] if lock.is_active(now)]
+    def _active(self, ask: Callable[[], tuple[float, list[Lock]]]) -> list[Lock]:
+        now, _, found = self._clock.look(ask)
+        return [lock for lock in found if lock.is_active(now)]
 
     def _again(self, locks: Iterable[Lock]) -> list[Lock]:
         """The same locks, as the store has them now; without those that it has forgotten."""
         return [lock for number in [lock.id for lock in locks] for lock in self._table.by_id(number)[1]]
-
-    def _seen(self, latest: float) -> float:
-        with self._mutex:
-            self._latest = now = max(self._clock(), self._latest, latest)
-        return now
-
-    def _advance(self, *, locks: int = 0, fences: int = 0) -> tuple[float, int, int]:
-        """Note the time for all processes of this store; and new numbers, see `LockTable.advance`."""
-        latest, number, fence = self._table.advance(self.now(), locks, fences)
-        return self._seen(latest), number, fence
 
     def _clear_way(self, request: LockRequest, granted: set[int], now: float, breaking: End | None) -> None:
         """May this lock be granted? Then what it makes worthless is noted."""

@@ -13,7 +13,7 @@ a token.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from davserver.protocol.errors import BadRequest, Forbidden, NotFound
@@ -26,6 +26,8 @@ from davserver.storage.share import Shares
 
 #: Characters of a reason: a sentence, not a document.
 REASON_LIMIT = 500
+#: Locks that are looked at in one go: a page costs what it shows, however many locks there are.
+PAGE = 1000
 
 _audit = logging.getLogger("davserver.audit")
 
@@ -77,7 +79,25 @@ class LockService:
     def find(self, wanted: LockFilter = EVERY) -> list[Lock]:
         """Active locks, oldest first."""
         now = self._locks.now()
-        return [lock for lock in self._locks.active() if wanted.fits(lock, now)]
+        found = self._locks.active() if wanted.path is None else self._locks.about(wanted.path)
+        return [lock for lock in found if wanted.fits(lock, now)]
+
+    def page(
+        self, wanted: LockFilter, limit: int, *, beyond: int = 0, visible: Callable[[Lock], bool] = lambda _: True
+    ) -> tuple[list[Lock], int | None]:
+        """`find` in parts of at most `limit`, by number: a part, and where the next one goes on; None after the last.
+
+        `visible`: may it be shown to whoever asks?
+        """
+        now = self._locks.now()
+        found: list[Lock] = []
+        next_: int | None = beyond
+        while next_ is not None:
+            some, next_ = self._locks.page(next_, PAGE, path=wanted.path, holder=wanted.holder, kind=wanted.kind)
+            found += (lock for lock in some if wanted.fits(lock, now) and visible(lock))
+            if len(found) > limit:
+                return found[:limit], found[limit - 1].id
+        return found, None
 
     def get(self, number: int) -> Lock:
         """An active lock. Raises NotFound, which says so where it has ended."""
@@ -157,6 +177,10 @@ class LockService:
             self._request(path, Kind.TRANSACTION, principal, seconds, reason, client) for path in dict.fromkeys(paths)
         ]
         return _transaction(self._acquire(requests))
+
+    def transaction(self, transaction_id: str) -> Transaction:
+        """An active one. Raises NotFound."""
+        return _transaction(self._of_transaction(transaction_id))
 
     def renew(self, transaction_id: str, principal: Principal, seconds: int) -> Transaction:
         """Restart its time. Raises NotFound when it has ended, Forbidden, PreconditionFailed."""
@@ -256,11 +280,15 @@ class LockService:
         return lock
 
     def _own_transaction(self, transaction_id: str, principal: Principal) -> list[Lock]:
+        locks = self._of_transaction(transaction_id)
+        if locks[0].principal != principal:
+            raise Forbidden("This transaction is somebody else's.")
+        return locks
+
+    def _of_transaction(self, transaction_id: str) -> list[Lock]:
         locks = self._locks.of_transaction(transaction_id)
         if not locks:
             raise NotFound("There is no such transaction, or it has ended.")
-        if locks[0].principal != principal:
-            raise Forbidden("This transaction is somebody else's.")
         return locks
 
 

@@ -69,6 +69,24 @@ class LockTable:
     def every(self) -> tuple[float, list[Lock]]:
         return self._select("ended IS NULL", ())
 
+    def page(
+        self, beyond: int, limit: int, *, path: DavPath | None, holder: str | None, kind: Kind | None
+    ) -> tuple[float, list[Lock]]:
+        """Locks whose end is not noted, by number from `beyond` on; `path`: rooted at it, above it or below it."""
+        where = ["ended IS NULL AND id > ?"]
+        parameters: list[object] = [beyond]
+        if holder is not None:
+            where.append("principal = ?")
+            parameters.append(holder)
+        if kind is not None:
+            where.append("kind = ?")
+            parameters.append(kind.value)
+        if path is not None:
+            keys = path.lineage
+            where.append(f"(root IN ({','.join('?' * len(keys))}) OR root >= ? AND root < ?)")
+            parameters += (*keys, *below(path))
+        return self._select(f"{' AND '.join(where)} ORDER BY id LIMIT ?", (*parameters, limit))
+
     def expired(self, now: float, limit: int) -> list[Lock]:
         """Whose end is still to be noted."""
         return self._select("ended IS NULL AND expires <= ? LIMIT ?", (now, limit))[1]
@@ -96,6 +114,11 @@ class LockTable:
         rows = self._state.query(_SELECT + where, parameters)
         return rows[0][0] if rows else 0.0, [_lock(row) for row in rows]
 
+    def progress(self) -> tuple[float, int]:
+        """The latest time that was seen, and how many times the clock was set back before it."""
+        ((latest, jumps),) = self._state.query("SELECT latest, jumps FROM progress")
+        return latest, jumps
+
     # --- changing, within a transaction
 
     def advance(self, now: float, locks: int = 0, fences: int = 0) -> tuple[float, int, int]:
@@ -106,6 +129,23 @@ class LockTable:
             (now, locks, fences),
         )
         return latest, number, fence
+
+    def set_back(self, latest: float, now: float) -> None:
+        """Time goes on from `now`, which is before the `latest` that was seen. Locks that had expired by then have
+        ended; the others last no longer than they were granted. Nothing has happened in the future."""
+        note_many(self._state, "ended IS NULL AND expires <= ?", (latest,), latest)
+        self._state.query(
+            "UPDATE locks SET ended = min(expires, ?), how = 'expired' WHERE ended IS NULL AND expires <= ?",
+            (now, latest),
+        )
+        self._state.query(
+            "UPDATE locks SET refreshed = ?1, expires = ?1 + (expires - refreshed), created = min(created, ?1), "
+            "interval = min(interval, expires - refreshed) WHERE ended IS NULL AND refreshed > ?1",
+            (now,),
+        )
+        self._state.query("UPDATE locks SET ended = ?1 WHERE ended > ?1", (now,))
+        self._state.query("UPDATE lock_events SET at = ?1 WHERE at > ?1", (now,))
+        self._state.query("UPDATE progress SET latest = ?, jumps = jumps + 1", (now,))
 
     def insert(self, lock: Lock) -> None:
         self._state.query(_INSERT, _row(lock))
@@ -149,13 +189,17 @@ class LockTable:
             self._state.query("UPDATE locks SET void = 1 WHERE id = ?", (lock.id,))
 
     def forget_tree(self, root: DavPath, now: float, *, below_only: bool) -> None:
-        """Drop the rows rooted below `root`, and at it; save those of ended locks that may still be forgiven: they end
-        with whatever is written there (`void`), and not when their own empty file is tidied up."""
+        """End the locks rooted below `root`, and at it: released, for a holder who comes to release them all the same.
+        Ended ones that may still be forgiven stay as they are: they end with whatever is written there (`void`), and
+        not when their own empty file is tidied up."""
         place, keys = "(root >= ? AND root < ? OR root = ?)", (*below(root), None if below_only else root.key)
-        where = f"(ended IS NULL OR void) AND {place}"
-        if self._state.query(f"SELECT 1 FROM locks WHERE {where} LIMIT 1", keys):  # noqa: S608
+        if self._state.query(f"SELECT 1 FROM locks WHERE (ended IS NULL OR void) AND {place} LIMIT 1", keys):  # noqa: S608
             note_many(self._state, f"ended IS NULL AND {place}", keys, now)
-            self._state.query(f"DELETE FROM locks WHERE {where}", keys)  # noqa: S608
+            self._state.query(f"DELETE FROM locks WHERE void AND {place}", keys)  # noqa: S608
+            self._state.query(
+                f"UPDATE locks SET ended = ?, how = 'released', made = NULL WHERE ended IS NULL AND {place}",  # noqa: S608
+                (now, *keys),
+            )
 
     def tidied(self, lock: Lock, version: str | None) -> None:
         """The empty file that it made has been seen to. `version`: what is there now, if that is our doing."""

@@ -57,8 +57,8 @@ class Resolver:
 
     def open(self, names: Sequence[str], flags: int) -> int:
         """A file descriptor for root/names… Raises OSError: ELOOP or ENOTDIR where a link is in the way."""
-        if not self._openat2:
-            return self._walk(names, flags)
+        if not self._openat2 or len(names) < 2:
+            return self._walk(names, flags)  # a single name leads nowhere else
         try:
             return _openat2(self._root, os.fsencode("/".join(names)) or b".", flags)
         except OSError as error:
@@ -81,6 +81,8 @@ class Resolver:
         raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
 
     def _walk(self, names: Sequence[str], flags: int) -> int:
+        if len(names) < 2:
+            return os.open(names[0] if names else ".", _complete(flags), dir_fd=self._root)
         at, owned = self._root, False
         try:
             for name in names[:-1]:
@@ -88,20 +90,25 @@ class Resolver:
                 if owned:
                     os.close(at)
                 at, owned = inner, True
-            return os.open(names[-1] if names else ".", _complete(flags), dir_fd=at)
+            return os.open(names[-1], _complete(flags), dir_fd=at)
         finally:
             if owned:
                 os.close(at)
 
 
 def _openat2(directory: int, path: bytes, flags: int, *, links: bool = False) -> int:
-    flags = _complete(flags)
-    how = _OpenHow(flags & ~os.O_NOFOLLOW, 0, _LINKED) if links else _OpenHow(flags, 0, _STRICT)
-    fd: int = _syscall(_OPENAT2, directory, path, ctypes.byref(how), ctypes.sizeof(how))
+    fd: int = _syscall(_OPENAT2, directory, path, _how(flags, links), ctypes.sizeof(_OpenHow))
     if fd < 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
     return fd
+
+
+@cache
+def _how(flags: int, links: bool) -> object:
+    """A reference to the struct, which keeps it. The kernel only reads it, so all threads may share it."""
+    flags = _complete(flags)
+    return ctypes.byref(_OpenHow(flags & ~os.O_NOFOLLOW, 0, _LINKED) if links else _OpenHow(flags, 0, _STRICT))
 
 
 def _complete(flags: int) -> int:

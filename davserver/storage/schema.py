@@ -96,16 +96,18 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) STRICT, WITHOUT ROWID
         """,
         "CREATE INDEX properties_parent ON properties (parent)",
-        # What only ever grows: the latest time that was seen, the last lock's id, the last transaction's fence.
+        # The latest time that was seen, unless the clock was set back (`jumps`: how many times). And what only ever
+        # grows: the last lock's id, the last transaction's fence.
         """
         CREATE TABLE progress (
             id INTEGER PRIMARY KEY CHECK (id = 1),
             latest REAL NOT NULL,
+            jumps INTEGER NOT NULL,
             lock_id INTEGER NOT NULL,
             fence INTEGER NOT NULL
         ) STRICT
         """,
-        "INSERT INTO progress VALUES (1, 0, 0, 0)",
+        "INSERT INTO progress VALUES (1, 0, 0, 0, 0)",
     ),
     (
         """
@@ -132,6 +134,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         "CREATE TABLE identity (owner TEXT NOT NULL) STRICT",
         "INSERT INTO identity VALUES (lower(hex(randomblob(8))))",
+        # The last lock event that each webhook has taken.
+        "CREATE TABLE webhooks (name TEXT PRIMARY KEY, delivered INTEGER NOT NULL) STRICT, WITHOUT ROWID",
     ),
     (
         # Who guesses passwords; who, user and guess are keyed hashes.

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from davserver.protocol.errors import ContentTooLarge, InsufficientStorage, NotFound, Refused
+from davserver.protocol.errors import ContentTooLarge, Forbidden, InsufficientStorage, NotFound, Refused
 from davserver.protocol.holder import Reveal
 from davserver.protocol.paths import DavPath
 from davserver.storage.journal import Journal
@@ -20,6 +20,8 @@ from davserver.storage.tree import Space, Tree
 
 _log = logging.getLogger("davserver")
 
+#: What is below this is no share's: the server answers there beside WebDAV (`/-/api/v1/`).
+RESERVED = ("-",)
 #: No file system tells where a file ends beyond this.
 _LARGEST = (1 << 63) - 1
 
@@ -115,7 +117,10 @@ class Shares:
         self.journal, self.state = common.journal, common.state
 
     def of(self, path: DavPath) -> Share:
-        """The share that `path` lies in: the one mounted deepest. Raises NotFound outside all of them."""
+        """The share that `path` lies in: the one mounted deepest. Raises NotFound outside all of them, and Forbidden
+        for what the server keeps for itself."""
+        if path.segments[:1] == RESERVED:
+            raise Forbidden("The server keeps what lies below /-/ for itself.")
         for share in self._shares:
             if share.at.contains(path):
                 return share

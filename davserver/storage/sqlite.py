@@ -11,6 +11,8 @@ longer the one at its path would answer from what nobody else sees: so nobody is
 again, which is then used. A database is made at the start only, never in place of one that is gone. Nor is a
 connection to a file that was replaced ever closed: SQLite would remove the write-ahead log of its successor, which
 it knows by name. (What nothing mends but a new start is a log that was deleted from under its database.)
+
+What was read is remembered until anybody commits anything (`wal_index`): most requests ask for what few ever change.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 from urllib.parse import quote
@@ -29,6 +31,7 @@ from urllib.parse import quote
 from davserver.protocol.errors import InsufficientStorage, Refused, Unavailable
 from davserver.storage.schema import MIGRATIONS
 from davserver.storage.state import StateError
+from davserver.storage.wal_index import WalIndex
 from davserver.storage.write_queue import WriteQueue
 
 #: Bytes that are kept for the write-ahead log: what it grows to before SQLite starts it over (1000 pages). So what
@@ -36,7 +39,7 @@ from davserver.storage.write_queue import WriteQueue
 _ROOM = 4_500_000
 #: Seconds that whoever has the turn waits for a stranger who writes without standing in line.
 BUSY_SECONDS = 2.0
-#: Seconds that a look at the database may take at the start. One with 100,000 locks takes 0.1.
+#: Seconds that a look at the database may take at the start. One with 100,000 locks takes 0.4.
 CHECK_SECONDS = 2.0
 #: Steps of SQLite's machine between two looks at the clock meanwhile.
 CHECK_STEPS = 100_000
@@ -45,8 +48,12 @@ _LOOK_SECONDS = 0.05
 #: KiB of pages that each connection keeps: there is one for each thread, and the kernel keeps them all anyway.
 _CACHE_KIB = 512
 
+#: Answers that are remembered, and what one of them may have: rows, and characters or bytes in them.
+_REMEMBERED, _FEW_ROWS, _FEW_BYTES = 1024, 8, 4096
+
 _log = logging.getLogger("davserver")
 
+_Rows = list[tuple[Any, ...]]
 _Files = tuple[tuple[int, int], tuple[int, int] | None]
 
 
@@ -63,6 +70,9 @@ class SqliteState:
         #: What is open; None while a new one is being opened.
         self._files: _Files | None = None
         self._looked = 0.0
+        self._refusing = _Refusing(self._refuse)
+        self._index: WalIndex | None = None
+        self._remembered = _Remembered(b"")
         self._flush = _Flush(self._path + "-wal") if durable else None
         if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
             who = f"uid {os.geteuid()}, gid {os.getegid()}"
@@ -72,6 +82,7 @@ class SqliteState:
             try:
                 self._queue = WriteQueue(folder)
                 undo.callback(self._queue.close)
+                self._keep_private()
                 # Never used again. While it is open, closing another one is not closing the last one, at which
                 # SQLite would carry the log over into a database that may be damaged.
                 anchor = self._connect("rwc")
@@ -83,9 +94,12 @@ class SqliteState:
                 raise StateError(f"The state database {self._path} cannot be opened: {error}.") from error
             undo.pop_all()
 
-    def query(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        with self._refusing():
-            return self._connection().execute(sql, parameters).fetchall()
+    def query(self, sql: str, parameters: Sequence[object] = ()) -> _Rows:
+        with self._refusing:
+            connection = self._connection()
+            if connection.in_transaction or not sql.startswith("SELECT"):
+                return connection.execute(sql, parameters).fetchall()
+            return self._read(connection, sql, tuple(parameters))
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -98,7 +112,7 @@ class SqliteState:
             changes = connection.total_changes
             try:
                 yield
-                with self._refusing():
+                with self._refusing:
                     connection.execute("COMMIT")
                 changed = connection.total_changes != changes
             finally:
@@ -117,18 +131,22 @@ class SqliteState:
 
     def _give_back(self) -> None:
         """Every connection, and what the log is flushed through. Of a start that failed no files are known."""
+        is_in_place = self._files is not None and self._in_place() == self._files
         for connection in self._connections:
-            if self._files is not None and self._in_place() == self._files:
+            if is_in_place:
                 connection.close()
             else:
                 _abandon(connection)
         self._connections.clear()
+        if is_in_place and self._index is not None:
+            self._index.leave()
+        self._index = None
         if self._flush is not None:
             self._flush.close()
 
     def _begin(self) -> sqlite3.Connection:
         """Begin to write, on the files that are in place now."""
-        with self._refusing():
+        with self._refusing:
             self._looked = 0.0
             connection = self._connection()
             try:
@@ -137,6 +155,22 @@ class SqliteState:
                 self._queue.note_trouble()
                 raise
             return connection
+
+    def _read(self, connection: sqlite3.Connection, sql: str, parameters: tuple[object, ...]) -> _Rows:
+        """Outside of a transaction. What is remembered is what the connection would find: the index says so."""
+        index, remembered, question = self._index, self._remembered, (sql, parameters)
+        state = None if index is None else index.now()
+        if state == remembered.state:
+            known = remembered.answers.get(question)
+            if known is not None:
+                return known
+        rows = connection.execute(sql, parameters).fetchall()
+        if index is not None and state is not None and _is_small(rows) and index.now() == state:
+            # Nothing was committed between the two looks, so this is an answer of that very state.
+            if remembered.state != state or len(remembered.answers) >= _REMEMBERED:
+                remembered = self._remembered = _Remembered(state)
+            remembered.answers[question] = rows
+        return rows
 
     def _connection(self) -> sqlite3.Connection:
         """This thread's connection, to the files that are in place. Raises sqlite3.Error, Unavailable."""
@@ -185,6 +219,10 @@ class SqliteState:
         self._files = self._in_place()
         if self._files is None:
             raise _away()
+        try:
+            self._index = WalIndex.of(self._path + "-shm")
+        except OSError as error:
+            raise _away() from error
         self._looked = time.monotonic()
 
     def _connect(self, mode: str) -> sqlite3.Connection:
@@ -231,7 +269,14 @@ class SqliteState:
             finally:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
-        os.chmod(self._path, 0o600)  # it holds lock tokens
+
+    def _keep_private(self) -> None:
+        """It holds lock tokens. SQLite gives the log and its index the mode of the database, whatever the umask."""
+        with suppress(FileExistsError):
+            os.close(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        for suffix in ("", "-wal", "-shm"):
+            with suppress(FileNotFoundError, PermissionError):  # another account's, who has seen to it
+                os.chmod(self._path + suffix, 0o600)
 
     def _keep_room(self) -> None:
         """What lies behind the last valid frame of a log means nothing to SQLite, so zeros may lie there."""
@@ -243,7 +288,7 @@ class SqliteState:
         deadline = time.monotonic() + CHECK_SECONDS
         connection.set_progress_handler(lambda: time.monotonic() > deadline, CHECK_STEPS)
         try:
-            found = connection.execute("PRAGMA quick_check(1)").fetchall()
+            found = connection.execute("PRAGMA integrity_check(1)").fetchall()
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
                 raise
@@ -257,24 +302,50 @@ class SqliteState:
         finally:
             connection.set_progress_handler(None, 0)
 
-    @contextmanager
-    def _refusing(self) -> Iterator[None]:
-        """SQLite's errors as refusals: nothing is ever written unchecked because the state was away."""
-        try:
-            yield
-        except Refused:
-            raise
-        except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
-            raise  # faults of ours
-        except sqlite3.DatabaseError as error:
-            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-            if code == sqlite3.SQLITE_FULL:
-                raise InsufficientStorage("There is no space left for the server's state.") from error
-            _log.error("the state database %s: %s", self._path, error)
-            connection = getattr(self._local, "connection", None)
-            if code != sqlite3.SQLITE_BUSY and connection is not None:
-                self._give_up(connection)  # what it keeps of the file is not to be trusted
-            raise _away() from error
+    def _refuse(self, error: sqlite3.DatabaseError) -> Refused:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code == sqlite3.SQLITE_FULL:
+            return InsufficientStorage("There is no space left for the server's state.")
+        _log.error("the state database %s: %s", self._path, error)
+        connection = getattr(self._local, "connection", None)
+        if code != sqlite3.SQLITE_BUSY and connection is not None:
+            self._give_up(connection)  # what it keeps of the file is not to be trusted
+        return _away()
+
+
+class _Refusing:
+    """SQLite's errors as refusals: nothing is ever written unchecked because the state was away."""
+
+    def __init__(self, refuse: Callable[[sqlite3.DatabaseError], Refused]) -> None:
+        self._refuse = refuse
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        # Of the others two are faults of ours.
+        if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, _FAULTS):
+            raise self._refuse(error) from error
+
+
+_FAULTS = (sqlite3.IntegrityError, sqlite3.ProgrammingError)
+
+
+class _Remembered:
+    """Answers of one state of the database."""
+
+    __slots__ = ("answers", "state")
+
+    def __init__(self, state: bytes) -> None:
+        self.state = state
+        self.answers: dict[tuple[str, tuple[object, ...]], _Rows] = {}
+
+
+def _is_small(rows: _Rows) -> bool:
+    """May it be remembered? Properties can be large, and there are many of them."""
+    return len(rows) <= _FEW_ROWS and (
+        sum(len(value) for row in rows for value in row if isinstance(value, str | bytes)) <= _FEW_BYTES
+    )
 
 
 def _identity(path: str) -> tuple[int, int] | None:

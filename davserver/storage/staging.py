@@ -280,12 +280,15 @@ def link_unnamed(fd: int, directory: int, name: str) -> None:
 
 def keep_attributes(old: os.stat_result, source: int | str, new: os.stat_result, target: int) -> None:
     """What replaces a file, or copies it, takes over its mode, and as far as that is permitted its owner and attributes
-    (ACLs). `source`: the old file, open, or a path that leads to it. Raises FileNotFoundError when it has gone."""
+    (ACLs). But what makes a program run with more rights than those of who starts it is not handed on to content that
+    somebody sent: setuid, setgid and capabilities, which the kernel drops as well when a file is written to.
+    `source`: the old file, open, or a path that leads to it. Raises FileNotFoundError when it has gone."""
     if (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid):
         with _as_far_as_permitted():
             os.fchown(target, old.st_uid, old.st_gid)
-    if old.st_mode != new.st_mode:
-        os.fchmod(target, old.st_mode & 0o7777)
+    mode = old.st_mode & 0o777
+    if mode != modes.S_IMODE(new.st_mode):
+        os.fchmod(target, mode)
     follow = isinstance(source, int)
     try:
         names = os.listxattr(source, follow_symlinks=follow)
@@ -294,6 +297,8 @@ def keep_attributes(old: os.stat_result, source: int | str, new: os.stat_result,
             return  # the file system has none
         raise
     for name in names:
+        if name == "security.capability":
+            continue
         with _as_far_as_permitted():
             os.setxattr(target, name, os.getxattr(source, name, follow_symlinks=follow))
 

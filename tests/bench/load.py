@@ -35,6 +35,8 @@ class Result:
     p99_ms: float = 0.0
     #: Answers that were no success, and connections that were cut.
     wrong: int = 0
+    #: Microseconds of processor time that the server took for one cycle: other load on the machine does not change it.
+    cpu_us: float = 0.0
 
 
 def furnish(peer: Peer) -> None:
@@ -56,14 +58,22 @@ def furnish(peer: Peer) -> None:
 
 
 def run_cycle(peer: Peer, cycle: str, connections: int, seconds: int) -> Result:
+    before = cpu_seconds(peer.processes())
     done = subprocess.run(
         ["wrk", f"-t{connections}", f"-c{connections}", f"-d{seconds}s", "--timeout", "20s", "-s", str(SCRIPT),
          f"http://{peer.host}"],
         env={**os.environ, "CYCLE": cycle, "FOLDER": "/", "HOST": peer.host, "RUN": f"{time.time_ns():x}"},
         capture_output=True, text=True, check=True, timeout=seconds + 120,
     )  # fmt: skip
+    spent = cpu_seconds(peer.processes()) - before
     said = json.loads(done.stdout.splitlines()[-1])
-    return Result(said["cycles"] / said["seconds"], said["median_ms"], said["p99_ms"], said["wrong"] + said["cut"])
+    return Result(
+        said["cycles"] / said["seconds"],
+        said["median_ms"],
+        said["p99_ms"],
+        said["wrong"] + said["cut"],
+        spent * 1e6 / max(said["cycles"], 1),
+    )
 
 
 def transfer(peer: Peer, file: Path, *, upload: bool) -> Result:
@@ -73,6 +83,13 @@ def transfer(peer: Peer, file: Path, *, upload: bool) -> Result:
     began = time.perf_counter()
     done = subprocess.run(command, capture_output=True, check=False, timeout=600)
     return Result(file.stat().st_size / 2**20 / (time.perf_counter() - began), wrong=int(done.returncode != 0))
+
+
+def cpu_seconds(pids: list[int]) -> float:
+    """Processor time that these processes have taken so far, in user and in kernel mode."""
+    # proc_pid_stat(5): fields 14 to 17, the last two of children that have ended. The name before them may hold blanks.
+    spent = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:15] for pid in pids]
+    return sum(int(ticks) for fields in spent for ticks in fields) / os.sysconf("SC_CLK_TCK")
 
 
 def memory(pids: list[int]) -> list[float]:

@@ -17,7 +17,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from sysconfig import get_paths
 
+_SOURCE = Path(__file__).parents[2]
+#: What runs the servers that are written in Python: the interpreter of this program, or another one of its version.
+PYTHON = os.environ.get("BENCH_PYTHON", sys.executable)
 _PATH = os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin"
 
 
@@ -45,6 +49,11 @@ class Peer(ABC):
     @abstractmethod
     def command(self) -> list[str]: ...
 
+    @staticmethod
+    def environ() -> dict[str, str]:
+        """Another interpreter finds here what is installed for this one."""
+        return {**os.environ, "PYTHONPATH": os.pathsep.join((str(_SOURCE), get_paths()["purelib"]))}
+
     @property
     def host(self) -> str:
         return f"127.0.0.1:{self.port}"
@@ -52,7 +61,9 @@ class Peer(ABC):
     @contextmanager
     def running(self) -> Iterator[Peer]:
         with open(self.own / "output", "wb") as output:
-            process = subprocess.Popen(self.command(), stdout=output, stderr=output, start_new_session=True)
+            process = subprocess.Popen(
+                self.command(), env=self.environ(), stdout=output, stderr=output, start_new_session=True
+            )
         try:
             self._wait(process)
             self.pid = process.pid
@@ -101,7 +112,7 @@ class Davserver(Peer):
 
     @classmethod
     def program(cls) -> str | None:
-        return sys.executable
+        return PYTHON
 
     @classmethod
     def version(cls) -> str:
@@ -113,7 +124,7 @@ class Davserver(Peer):
         config = self.own / "davserver.yaml"
         config.write_text(json.dumps(self.settings))
         return [
-            *(sys.executable, "-m", "davserver", "serve", str(self.root), "--port", str(self.port)),
+            *(PYTHON, "-m", "davserver", "serve", str(self.root), "--port", str(self.port)),
             *("--state", str(self.own / "state"), "-c", str(config)),
         ]
 
@@ -233,7 +244,7 @@ class WsgiDAV(Peer):
 
     @classmethod
     def program(cls) -> str | None:
-        return sys.executable if find_spec("wsgidav") else None
+        return PYTHON if find_spec("wsgidav") else None
 
     @classmethod
     def version(cls) -> str:
@@ -243,7 +254,7 @@ class WsgiDAV(Peer):
 
     def command(self) -> list[str]:
         return [
-            *(sys.executable, "-c", "from wsgidav.server.server_cli import run; run()"),
+            *(PYTHON, "-c", "from wsgidav.server.server_cli import run; run()"),
             *("--no-config", "--quiet", "--auth", "anonymous", "--root", str(self.root)),
             *("--host", "127.0.0.1", "--port", str(self.port)),
         ]

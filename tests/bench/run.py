@@ -112,6 +112,7 @@ def _median(results: list[Result]) -> Result:
         statistics.median(result.median_ms for result in results),
         statistics.median(result.p99_ms for result in results),
         sum(result.wrong for result in results),
+        statistics.median(result.cpu_us for result in results),
     )
 
 
@@ -119,7 +120,8 @@ def _tell(what: str, results: dict[str, Result]) -> None:
     cells = []
     for name, result in results.items():
         wrong = f" ({result.wrong} wrong)" if result.wrong else ""
-        cells.append(f"{name} {result.rate:,.0f}{wrong}")
+        cpu = f" [{result.cpu_us:,.0f} µs]" if result.cpu_us else ""
+        cells.append(f"{name} {result.rate:,.0f}{cpu}{wrong}")
     print(f"{what}: {' · '.join(cells)}", flush=True)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from inprocess import Local, local
@@ -224,6 +225,27 @@ def test_a_destination_that_is_not_escaped(app: Local, tree: str) -> None:
 def test_a_proxy_tells_the_name_that_the_client_used(host: str, app: Local, tree: str) -> None:
     fields = {"Destination": f"https://public.example{tree}/new", "X-Forwarded-Host": host}
     assert app("MOVE", f"{tree}/f", headers=fields).status == 201
+
+
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [
+        ({"davserver.proxied": True}, 201),
+        ({"SERVER_PROTOCOL": "HTTP/1.0"}, 201),
+        ({"davserver.proxied": False}, 502),
+        ({"davserver.proxied": True, "HTTP_X_FORWARDED_HOST": "other.example"}, 502),
+        ({"davserver.proxied": True, "HTTP_X_FORWARDED_HOST": "public.example"}, 201),
+    ],
+)
+@pytest.mark.parametrize("method", ["COPY", "MOVE"])
+def test_a_proxy_that_does_not_tell_the_name_is_no_obstacle(
+    method: str, said: dict[str, Any], status: int, app: Local, tree: str
+) -> None:
+    """nginx with `proxy_pass http://127.0.0.1:8080` and no more asks in HTTP/1.0, for the host 127.0.0.1:8080."""
+    proxied = Local(lambda environ, answer: app.app({**environ, **said}, answer), Host="127.0.0.1:8080")
+    fields = {"Destination": f"https://public.example{tree}/new"}
+    assert proxied(method, f"{tree}/f", headers=fields).status == status
+    assert app("GET", f"{tree}/new").status == (200 if status == 201 else 404)
 
 
 def test_below_a_prefix(tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ class Histories(RuleBasedStateMachine):
         self.model.granted(
             Held(
                 lock.token, lock.id, root, lock.depth, lock.scope, lock.kind, lock.principal, lock.granted,
-                lock.expires, lock.transaction_id, made,
+                lock.expires, transaction=lock.transaction_id, made=made,
             )
         )  # fmt: skip
 
@@ -147,7 +147,7 @@ class Histories(RuleBasedStateMachine):
         )
         if held.ended is None and held.who == who and held.protects(path):
             assert status == 200
-            held.granted, held.expires = seconds, self.model.now + seconds
+            self.model.renewed(held, seconds)
         else:
             assert status == 412
 
@@ -358,7 +358,7 @@ class Histories(RuleBasedStateMachine):
             return
         assert held.who == who
         for each in alive:
-            each.granted, each.expires = seconds, self.model.now + seconds
+            self.model.renewed(each, seconds)
 
     @rule(which=WHICH, number=PICK, who=PEOPLE)
     def end(self, which: int, number: int, who: Principal) -> None:
@@ -421,7 +421,24 @@ class Histories(RuleBasedStateMachine):
         self.clock.now += seconds
 
     @rule(seconds=st.integers(1, 300))
-    def the_clock_jumps_back(self, seconds: int) -> None:
+    def the_clock_is_set_back(self, seconds: int) -> None:
+        self.clock.now -= seconds
+
+    @rule(
+        seconds=st.sampled_from([1, 100, 10_000]),
+        which=WHICH,
+        path=FILES,
+        scope=SCOPES,
+        who=PEOPLE,
+        number=PICK,
+    )
+    def the_clock_is_ahead_for_a_while(
+        self, seconds: int, which: int, path: str, scope: Scope, who: Principal, number: int
+    ) -> None:
+        self.clock.now += seconds
+        self.settle()
+        self.lock(which, path, Depth.ZERO, scope, who, 300)
+        self.refresh(1 - which, number, path, who, True, 300)
         self.clock.now -= seconds
 
     @rule(which=WHICH)

@@ -14,6 +14,7 @@ from urllib.parse import quote
 import pytest
 from inprocess import Local, local
 from test_proppatch import values
+from wire import lockinfo
 
 from davserver.protocol.paths import ROOT
 from davserver.storage import spelling
@@ -109,6 +110,50 @@ def test_a_slash_at_the_end_means_a_collection_and_two_are_one(app: Local, box: 
         assert app("GET", path).body == b"x"
     for path in (f"{box}/c", f"{box}/c/", f"{box}/c//"):
         assert app.propfind(path, "getetag", depth="1").hrefs() == [f"{box}/c/", f"{box}/c/f"]
+
+
+@pytest.mark.parametrize(
+    ("method", "status"),
+    [
+        *((method, 404) for method in ("GET", "HEAD", "PROPFIND", "PROPPATCH", "PUT", "PATCH", "DELETE")),
+        *((method, 404) for method in ("COPY", "MOVE", "LOCK", "UNLOCK")),
+        ("MKCOL", 405),  # RFC 4918 §9.3.1
+        ("OPTIONS", 200),
+    ],
+)
+@pytest.mark.parametrize("locked", [False, True])
+def test_a_file_with_a_slash_behind_it_is_nothing(
+    locked: bool, method: str, status: int, app: Local, box: str, disk: Path
+) -> None:
+    """A path that ends in a slash means a collection, and there is none; nor does anything make one of a file."""
+    app("PUT", f"{box}/f", b"x")
+    token = app.lock(f"{box}/f").token if locked else "urn:uuid:00000000-0000-0000-0000-000000000000"
+    body = {
+        "LOCK": lockinfo(),
+        "PROPPATCH": b'<D:propertyupdate xmlns:D="DAV:"><D:set><D:prop><a/></D:prop></D:set></D:propertyupdate>',
+    }.get(method, b"new")
+    fields = {
+        "PATCH": {"Content-Type": "application/x-sabredav-partialupdate", "X-Update-Range": "append"},
+        "UNLOCK": {"Lock-Token": f"<{token}>"},
+        "MKCOL": {},
+    }.get(method, {"If": f"(<{token}>)"} if locked else {})
+    fields = {"Destination": app.url(f"{box}/new"), **fields}
+    answer = app(method, f"{box}/f/", b"" if method in ("MKCOL", "PROPFIND") else body, fields)
+    assert answer.status == status
+    if method == "LOCK":
+        assert app(method, f"{box}/f/", headers={"If": f"(<{token}>)"}).status == status  # a refresh
+    assert answer.headers.get("allow") in (None, "OPTIONS") or method == "MKCOL"
+    assert {name: (disk / name).read_bytes() for name in os.listdir(disk)} == {"f": b"x"}
+    assert len(app.propfind(f"{box}/f", "lockdiscovery").find("//D:activelock")) == locked
+
+
+def test_a_path_with_a_slash_where_nothing_is_can_become_a_collection_alone(app: Local, box: str, disk: Path) -> None:
+    assert app("OPTIONS", f"{box}/new/").headers["allow"] == "OPTIONS, MKCOL"
+    put = app("PUT", f"{box}/new/", b"x")
+    assert (put.status, put.headers["allow"]) == (405, "OPTIONS, MKCOL")
+    assert app.lock(f"{box}/new/").status == 409
+    assert os.listdir(disk) == []
+    assert app("MKCOL", f"{box}/new/").status == 201
 
 
 # --- Unicode
@@ -382,7 +427,7 @@ def test_the_servers_own_pages_have_their_place(app: Local, box: str, disk: Path
     assert "/-/" not in app.propfind("/", "getetag", depth="1").hrefs()
     for path in ("/-", "/-/", "/-/f", "/%2d/f"):
         assert app("GET", path).status == 404
-        assert app("PUT", path, b"x").status == 403
+        assert app("PUT", path, b"x").status == 404
         assert app("COPY", box, Destination=path).status == 403
     assert app("MKCOL", f"{box}/-").status == 201
     assert app("PUT", f"{box}/-/f", b"x").status == 201

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -145,6 +146,25 @@ def test_a_slash_after_a_file_is_not_the_file(dav: Dav, file: str) -> None:
     for method in ("GET", "HEAD", "PROPFIND", "DELETE"):
         assert dav(method, f"{file}/").status == 404
     assert dav("GET", file).status == 200
+
+
+def test_a_file_that_shrinks_while_its_parts_are_sent_ends_the_connection(
+    server: Running, dav: Dav, folder: str
+) -> None:
+    """RFC 9112 §6.3: what was announced never comes, and the next answer must not be taken for it."""
+    size = 30_000_000
+    dav("PUT", f"{folder}/large", b"x" * size)
+    with server.raw(receive_buffer=65536) as raw:
+        raw.send(
+            f"GET {folder}/large HTTP/1.1\r\nHost: x\r\nRange: bytes=0-{size // 2},{size // 2 + 1}-\r\n\r\n"
+            f"OPTIONS {folder}/large HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+        )
+        begun = raw.read(1000)
+        os.truncate(server.root / folder[1:] / "large", 1000)
+        answer = begun + raw.rest()
+    assert answer.startswith(b"HTTP/1.1 206 ")
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert len(answer) < size
 
 
 @pytest.mark.parametrize("name", ["docs", "Docs", "ÜBER"])

@@ -83,7 +83,7 @@ def test_a_head_is_read_alike_whole_byte_by_byte_and_with_a_tail(
         ("Depth:1\r\n", "depth", "1"),
         ("DEPTH: \t 1 \t\r\n", "depth", "1"),
         ("Depth:\r\n", "depth", ""),
-        ("If: (<a>)\r\nIf: (<b>)\r\n", "if", "(<a>), (<b>)"),
+        ('If-Match: "a"\r\nIf-Match: "b"\r\n', "if-match", '"a", "b"'),
         ("Cookie: a=1\r\nCookie: b=2\r\n", "cookie", "a=1; b=2"),
         ("X-Bytes: \xe4\x80\xff\r\n", "x-bytes", "\xe4\x80\xff"),
         ("Destination: /a b \xc3\xbc\r\n", "destination", "/a b \xc3\xbc"),
@@ -216,6 +216,35 @@ def test_what_can_be_read_in_two_ways_is_refused(data: bytes, refusal: type[Refu
     for pieces in ([data], [data + TAIL], in_bytes(data) if len(data) < 2000 else [data[:1000], data[1000:]]):
         with pytest.raises(refusal):
             read(*pieces)
+
+
+@pytest.mark.parametrize(
+    ("field", "one", "other"),
+    [
+        ("Depth", "0", "1"),
+        ("Depth", "0", "0"),
+        ("Destination", "/a", "/b"),
+        ("Overwrite", "T", "F"),
+        ("Lock-Token", "<urn:a:b>", "<urn:a:c>"),
+        ("If", "(<urn:a:b>)", "(<urn:a:c>)"),
+        ("Authorization", "Basic YTpi", "Basic YTpj"),
+        ("Range", "bytes=0-1", "bytes=2-3"),
+        ("If-Range", '"a"', '"b"'),
+        ("Content-Type", "text/plain", "text/html"),
+        ("Transaction-Id", "a", "b"),
+        ("X-Expected-Entity-Length", "1", "2"),
+    ],
+)
+def test_a_field_of_one_value_may_be_there_once(field: str, one: str, other: str) -> None:
+    with pytest.raises(BadRequest, match=field.lower()):
+        read(request(f"Host: x\r\n{field}: {one}\r\n{field.upper()}: {other}\r\n"))
+
+
+@pytest.mark.parametrize("field", ["Timeout", "If-Match", "If-None-Match", "Accept", "Prefer", "X-Forwarded-For"])
+def test_a_list_may_be_in_several_lines(field: str) -> None:
+    head, _ = read(request(f'Host: x\r\n{field}: "a"\r\n{field}: "b"\r\n'))
+    assert head is not None
+    assert head.fields[field.lower()] == '"a", "b"'
 
 
 @pytest.mark.parametrize(

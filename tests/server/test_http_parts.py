@@ -337,21 +337,53 @@ def test_a_part_of_a_file_goes_out_behind_its_head(size: int, tmp_path: Path) ->
     channel, theirs = pair()
     file = tmp_path / "f"
     file.write_bytes(b"ab" + b"0123456789" * (size // 10 + 1))
-    fd, closed = os.open(file, os.O_RDONLY), []
+    fd = os.open(file, os.O_RDONLY)
+    closed: list[int] = []
+    told: list[int] = []
     received: list[bytes] = []
     reader = threading.Thread(target=lambda: received.extend(iter(lambda: theirs.recv(1 << 20), b"")))
     reader.start()
     outgoing = Outgoing(channel)
-    whole = outgoing.put_file(b"head", FileSlice(fd, 2, size, lambda: closed.append(1)))
+    whole = outgoing.put_file(b"head", FileSlice(fd, 2, size, lambda: closed.append(1), told.append))
     while not whole:
         assert channel.wait(20)
         whole = outgoing.flush()
     channel.finish()
     reader.join()
     assert b"".join(received) == b"head" + (b"0123456789" * (size // 10 + 1))[:size]
-    assert closed == [1]
+    assert (closed, told) == ([1], [size])
     assert outgoing.is_empty
     os.close(fd)
+    channel.close()
+    theirs.close()
+
+
+@pytest.mark.parametrize("size", [SMALL_FILE, 9_000_000])
+def test_of_an_answer_that_is_given_up_it_is_told_what_has_gone(size: int) -> None:
+    """No more than the kernel took, and no byte of the head."""
+    channel, theirs = pair()
+    channel.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    fd = os.memfd_create("zeros")
+    os.ftruncate(fd, size)
+    told: list[int] = []
+    outgoing = Outgoing(channel)
+    assert not outgoing.put_file(b"h" * 1000, FileSlice(fd, 0, size, lambda: os.close(fd), told.append))
+    outgoing.drop()
+    channel.close()
+    received = sum(map(len, iter(lambda: theirs.recv(1 << 20), b"")))
+    assert told == [received - 1000]
+    theirs.close()
+
+
+def test_a_head_that_does_not_fit_is_no_content() -> None:
+    channel, theirs = pair()
+    while channel.send(b"x" * 4096):
+        pass
+    told: list[int] = []
+    outgoing = Outgoing(channel)
+    assert not outgoing.put_file(b"head", FileSlice(-1, 0, SMALL_FILE + 1, lambda: None, told.append))
+    outgoing.drop()
+    assert told == [0]
     channel.close()
     theirs.close()
 
@@ -360,12 +392,15 @@ def test_a_part_of_a_file_goes_out_behind_its_head(size: int, tmp_path: Path) ->
 def test_a_file_that_became_shorter_ends_the_connection(size: int, tmp_path: Path) -> None:
     channel, theirs = pair()
     (tmp_path / "f").write_bytes(b"short")
-    fd, closed = os.open(tmp_path / "f", os.O_RDONLY), []
+    fd = os.open(tmp_path / "f", os.O_RDONLY)
+    closed: list[int] = []
+    told: list[int] = []
     outgoing = Outgoing(channel)
     with pytest.raises(FileCut):
-        outgoing.put_file(b"head", FileSlice(fd, 0, size, lambda: closed.append(1)))
+        outgoing.put_file(b"head", FileSlice(fd, 0, size, lambda: closed.append(1), told.append))
     outgoing.drop()
     assert closed == [1]
+    assert told == [0 if size <= SMALL_FILE else len(b"short")]
     os.close(fd)
     channel.close()
     theirs.close()

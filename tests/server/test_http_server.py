@@ -91,11 +91,13 @@ def file_read_by_a_middleware(environ: dict[str, Any], start_response: Callable[
     fd = os.memfd_create("zeros")
     os.ftruncate(fd, 600_000)
     start_response("200 OK", [("Content-Length", "600000")])
-    wrapped = environ["wsgi.file_wrapper"](FileSlice(fd, 0, 600_000, lambda: os.close(fd)))
+    told: list[int] = []
+    wrapped = environ["wsgi.file_wrapper"](FileSlice(fd, 0, 600_000, lambda: os.close(fd), told.append))
     try:
         yield from wrapped
     finally:
         wrapped.close()
+        assert told == [600_000]
 
 
 @pytest.mark.parametrize(

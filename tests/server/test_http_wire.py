@@ -274,6 +274,56 @@ def test_head_has_the_fields_of_get_and_no_body(raw: Raw, file: str, folder: str
             assert fields.get(name) == wanted.get(name)
 
 
+def test_head_of_a_folder_keeps_the_connection(raw: Raw, file: str, folder: str) -> None:
+    """Its page is made up as it is sent, with no length told; what HEAD answers ends with its head all the same."""
+    raw.send(head("HEAD", f"{folder}/") + head("GET", file))
+    status, fields, _ = raw.answer(head=True)
+    assert (status, fields.get("connection")) == (200, None)
+    assert raw.answer()[0] == 200
+
+
+@pytest.mark.parametrize("target", ["/{file}", "//{file}", "http://x/{file}", "http://x//{file}", "HTTP://x:80/{file}"])
+def test_targets_that_mean_the_same_file(raw: Raw, file: str, target: str) -> None:
+    raw.send(head("GET", target.format(file=file.lstrip("/"))))
+    assert raw.answer()[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("data", "line"),
+    [
+        (b"NONSENSE\r\n\r\n", '"- -" 400'),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", '"- -" 505'),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nBad Field: 1\r\n\r\n", '"- -" 400'),
+        (b"GET /" + b"x" * 20_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", '"- -" 414'),
+        (b"GET /%zz HTTP/1.1\r\nHost: x\r\n\r\n", '"GET /%zz" 400'),
+        (b"BREW /pot HTTP/1.1\r\nHost: x\r\n\r\n", '"BREW /pot" 501'),
+        (b"GET /missing?secret=1 HTTP/1.1\r\nHost: x\r\n\r\n", '"GET /missing" 404'),
+    ],
+)
+def test_every_refusal_leaves_a_line(raw: Raw, caplog: pytest.LogCaptureFixture, data: bytes, line: str) -> None:
+    caplog.set_level("INFO", "davserver.access")
+    raw.send(data)
+    assert raw.answer()[0] >= 400
+    assert [record.message for record in caplog.records if line in record.message]
+
+
+def test_a_download_that_is_given_up_is_logged_with_what_was_sent(
+    server: Running, folder: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "davserver.access")
+    size = 200_000_000
+    with (server.root / folder.strip("/") / "big").open("wb") as big:
+        big.truncate(size)
+    with server.raw(receive_buffer=4096) as reader:
+        reader.send(head("GET", f"{folder}/big"))
+        assert reader.head()[0] == 200
+        reader.read(100_000)
+    while not (lines := [record.message for record in caplog.records if "/big" in record.message]):
+        server.client()("OPTIONS", "/")
+    sent = int(lines[0].split()[-2])
+    assert 100_000 <= sent < size
+
+
 # --- bodies
 
 

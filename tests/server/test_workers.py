@@ -232,9 +232,13 @@ def test_the_end_under_load_is_clean(tmp_path: Path) -> None:
 
 
 def test_requests_that_never_end_do_not_keep_it_alive(tmp_path: Path) -> None:
-    with workers(tmp_path) as server, server.raw() as upload, server.raw() as idle:
+    with workers(tmp_path) as server, server.raw() as upload, server.raw() as idle, server.raw() as download:
         upload.send(b"PUT /f HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\nExpect: 100-continue\r\n\r\n")
         assert upload.head()[0] == 100
+        with (server.root / "big").open("wb") as big:
+            big.truncate(1 << 30)
+        download.send(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert download.head()[0] == 200  # and reads no more
         idle.send(b"OPTIONS / HTTP/1.1\r\nHost: x\r\n\r\n")
         assert idle.answer()[0] == 200
         assert server.stop() == 0

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
 import pytest
+from serving import serving
 
 from davserver.protocol.errors import Unavailable
 from davserver.protocol.paths import ROOT, DavPath
@@ -161,3 +164,51 @@ def test_a_killed_process_leaves_no_reservation(tmp_path: Path) -> None:
         holder.kill()
         assert entered.wait(10)
         other.join()
+
+
+def test_a_kernel_without_room_for_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = Gate(str(tmp_path))
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    with monkeypatch.context() as full:
+        full.setattr(fcntl, "fcntl", refuse)
+        with pytest.raises(Unavailable), gate.reserve([ROOT]):
+            raise AssertionError("nobody gets here")
+    with pytest.raises(OSError, match="of the block"), gate.reserve([ROOT]):
+        raise OSError("of the block")
+    with gate.reserve([ROOT]):
+        pass
+
+
+def test_writers_in_different_folders_never_wait_for_each_other(tmp_path: Path) -> None:
+    """Over HTTP: while somebody holds one file, everything that does not touch it is answered."""
+    with serving(tmp_path) as server:
+        client = server.client()
+        for each in ("/one", "/two", "/one/deep"):
+            assert client("MKCOL", each).status == 201
+        token = client.lock("/two/f").token
+        holding = {"If": f"(<{token}>)"}
+        with Gate(str(server.state)).reserve([path("/one/f")]):
+            assert client("PUT", "/one/g", b"x").status == 201
+            assert client("PUT", "/one/deep/f", b"x").status == 201
+            assert client("PUT", "/two/f", b"x", holding).status == 204
+            assert client.lock("/one/h").status == 201
+            assert client("UNLOCK", "/two/f", Lock_Token=f"<{token}>").status == 204
+            assert client("MOVE", "/two/f", Destination="/one/deep/moved").status == 201
+            assert client("DELETE", "/two").status == 204
+            assert client("GET", "/one/f").status == 404  # readers wait for nobody
+            assert client.propfind("/one", depth="1").status == 207
+            # And this test can fail: what does touch it waits.
+            answered = threading.Event()
+
+            def write() -> None:
+                server.client()("PUT", "/one/f", b"x")
+                answered.set()
+
+            waiting = threading.Thread(target=write)
+            waiting.start()
+            assert not answered.wait(0.3)
+        assert answered.wait(10)
+        waiting.join()

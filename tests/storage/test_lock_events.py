@@ -10,6 +10,7 @@ from lockworld import ALICE, BOB, Clock, World, path
 
 from davserver.protocol.locks import Claim, Depth, Kind, LockRequest, Scope
 from davserver.storage import lock_events
+from davserver.storage.deliveries import Deliveries
 from davserver.storage.lock_events import LockEvents, What
 
 
@@ -93,17 +94,40 @@ def test_who_waits_is_told_when_there_is_something(world: World) -> None:
 
 
 def test_old_ones_are_dropped_and_numbers_go_on(world: World, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    world.events.drop_old(clock.now)
+    def drop_old(before: float) -> None:
+        world.events.drop_old(before, before)
+
+    drop_old(clock.now)
     for _ in range(3):
         lock = world.lock("/f")
         world.locks.release(lock.root, lock.token, ALICE)
-    world.events.drop_old(clock.now)  # not older than that
+    drop_old(clock.now)  # not older than that
     assert world.events.newest() == len(world.events.after(0)) == 6
     monkeypatch.setattr(lock_events, "KEEP_EVENTS", 4)
-    world.events.drop_old(clock.now)
+    drop_old(clock.now)
     assert [event.number for event in world.events.after(0)] == [3, 4, 5, 6]
-    world.events.drop_old(clock.now + 1)
+    drop_old(clock.now + 1)
     assert [event.number for event in world.events.after(0)] == [6]
-    world.events.drop_old(clock.now + 1)
+    drop_old(clock.now + 1)
     world.lock("/g")
     assert [event.number for event in world.events.after(0)] == [6, 7]
+
+
+def test_what_a_webhook_has_not_taken_is_kept_for_longer(world: World, clock: Clock) -> None:
+    deliveries = Deliveries(world.state, str(world.folder))
+    deliveries.know(["slow", "quick"])
+    for _ in range(3):
+        lock = world.lock("/f")
+        world.locks.release(lock.root, lock.token, ALICE)
+
+    def left(before: float, undelivered_before: float) -> list[int]:
+        world.events.drop_old(before, undelivered_before)
+        return [event.number for event in world.events.after(0)]
+
+    assert left(clock.now + 1, clock.now) == [1, 2, 3, 4, 5, 6]
+    deliveries.note("quick", 6)
+    deliveries.note("slow", 2)
+    assert left(clock.now + 1, clock.now) == [3, 4, 5, 6]
+    assert left(clock.now + 1, clock.now) == [3, 4, 5, 6]
+    assert left(clock.now + 1, clock.now + 1) == [6]
+    deliveries.close()

@@ -195,18 +195,6 @@ def test_an_expired_lock_protects_nothing_from_that_second(world: World, clock: 
     assert world.locks.active() == [again]
 
 
-def test_a_clock_that_jumps_back_revives_nothing(world: World, tmp_path: Path, stack: ExitStack, clock: Clock) -> None:
-    world.lock("/a", timeout=10)
-    clock.now += 500
-    world.lock("/b", timeout=1000)
-    clock.now -= 500
-    assert [found.root.key for found in world.locks.active()] == ["/b"]
-    # Nor for another process of the same store.
-    other = World(tmp_path, stack, clock)
-    assert [found.root.key for found in other.locks.active()] == ["/b"]
-    assert other.locks.now() == clock.now + 500
-
-
 def test_who_acts_on_an_expiry_notes_the_time_of_it(
     world: World, tmp_path: Path, stack: ExitStack, clock: Clock
 ) -> None:

@@ -9,8 +9,9 @@ import pytest
 from lockworld import ADMIN, ALICE, BOB, Clock, World, path
 
 from davserver.protocol.errors import BadRequest, Forbidden, LockConflict, NotFound, PreconditionFailed
-from davserver.protocol.locks import ANYBODY, Depth, End, Ending, Kind, Scope
+from davserver.protocol.locks import ANYBODY, Depth, End, Ending, Kind, Lock, Scope
 from davserver.protocol.messages import Client
+from davserver.storage import lock_service
 from davserver.storage.lock_service import LockFilter, one_line
 
 
@@ -41,6 +42,25 @@ def test_finding(world: World, clock: Clock) -> None:
         world.service.get(stale.id)
     with pytest.raises(NotFound, match="no lock 99"):
         world.service.get(99)
+
+
+def test_finding_in_parts(world: World, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock_service, "PAGE", 2)
+    ids = [world.lock(f"/d/{number}", principal=BOB if number % 2 else ALICE, timeout=600).id for number in range(5)]
+    world.lock("/d/short", timeout=10)
+    world.lock("/e")
+    clock.now += 10
+    page = world.service.page
+
+    def numbers(part: tuple[list[Lock], int | None]) -> tuple[list[int], int | None]:
+        return [lock.id for lock in part[0]], part[1]
+
+    assert numbers(page(LockFilter(path("/d")), 3)) == (ids[:3], ids[2])
+    assert numbers(page(LockFilter(path("/d")), 3, beyond=ids[2])) == (ids[3:], None)
+    assert numbers(page(LockFilter(path("/d")), 5)) == (ids, None)
+    assert numbers(page(LockFilter(holder="bob", kind=Kind.WRITE), 9)) == ([ids[1], ids[3]], None)
+    assert numbers(page(LockFilter(stale=True), 9)) == ([], None)
+    assert numbers(page(LockFilter(), 9, visible=lambda lock: lock.root.key == "/e")) == ([ids[-1] + 2], None)
 
 
 # --- breaking
@@ -158,6 +178,7 @@ def test_a_transaction_is_all_or_nothing(world: World) -> None:
 
 def test_a_transaction_is_renewed_and_ended_as_a_whole(world: World, clock: Clock) -> None:
     transaction = world.service.begin([path("/a"), path("/b")], ALICE, 60)
+    assert world.service.transaction(transaction.id) == transaction
     clock.now += 30
     renewed = world.service.renew(transaction.id, ALICE, 10**9)
     assert {lock.expires for lock in renewed.locks} == {clock.now + world.locks.policy.maximum}
@@ -171,6 +192,7 @@ def test_a_transaction_is_renewed_and_ended_as_a_whole(world: World, clock: Cloc
     world.service.finish(transaction.id, ALICE)
     assert world.locks.active() == []
     for gone in (
+        lambda: world.service.transaction(transaction.id),
         lambda: world.service.renew(transaction.id, ALICE, 60),
         lambda: world.service.finish(transaction.id, ALICE),
     ):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from davserver.protocol.errors import NotFound
+from davserver.protocol.errors import Forbidden, NotFound
 from davserver.protocol.locks import LockPolicy
 from davserver.protocol.paths import DavPath
 from davserver.storage.gate import Gate
@@ -60,3 +60,12 @@ def test_the_deepest_share_counts(make: type) -> None:
 def test_outside_of_all_shares_there_is_nothing(make: type) -> None:
     with pytest.raises(NotFound):
         Shares([make("/docs")]).of(path("/other"))
+
+
+def test_what_the_server_keeps_for_itself_is_no_shares(make: type) -> None:
+    shares = Shares([make("/")])
+    for where in ("/-", "/-/", "/-/api", "/%2D/x"):
+        with pytest.raises(Forbidden):
+            shares.of(path(where))
+    for where in ("/--", "/-x", "/d/-"):
+        assert shares.of(path(where)).at.is_root

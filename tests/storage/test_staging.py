@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
+import stat
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -190,6 +192,19 @@ def test_attributes_are_those_of_a_name_or_of_an_open_file(tmp_path: Path) -> No
             keep_attributes(os.fstat(old.fileno()), named, os.fstat(new.fileno()), new.fileno())
         assert os.getxattr(tmp_path / source, "user.tag") == b"x"
         assert os.stat(tmp_path / source).st_mode & 0o777 == 0o640
+
+
+def test_what_is_written_never_runs_as_somebody_else(tmp_path: Path) -> None:
+    """New content is not trusted with what the old one was: setuid, setgid, sticky, capabilities."""
+    (tmp_path / "old").touch()
+    os.chmod(tmp_path / "old", 0o7751)
+    capability = b"\x01\x00\x00\x02" + b"\x00\x04" * 8
+    with contextlib.suppress(PermissionError):  # only root may
+        os.setxattr(tmp_path / "old", "security.capability", capability)
+    with open(tmp_path / "old", "rb") as old, open(tmp_path / "new", "wb") as new:
+        keep(old.fileno(), new.fileno())
+    assert stat.S_IMODE(os.stat(tmp_path / "new").st_mode) == 0o751
+    assert "security.capability" not in os.listxattr(tmp_path / "new")
 
 
 def keep(old: int, new: int) -> None:

@@ -144,6 +144,27 @@ def test_what_is_committed_is_on_the_disk_before_it_is_acknowledged(
     assert state.query("PRAGMA journal_mode") == [("wal",)]
 
 
+@pytest.mark.parametrize("before", ["nothing", "an older one", "an older one that was left open"])
+def test_nobody_else_reads_what_is_in_the_state(before: str, tmp_path: Path) -> None:
+    """Lock tokens. Whatever the umask, and whoever owns the folder that it lies in."""
+    names = ("state.db", "state.db-wal", "state.db-shm")
+    umask = os.umask(0o022)
+    try:
+        if before != "nothing":
+            SqliteState(str(tmp_path), durable=False).close()
+            for name in names if before.endswith("open") else names[:1]:
+                (tmp_path / name).touch()
+                (tmp_path / name).chmod(0o644)
+        state = SqliteState(str(tmp_path), durable=False)
+        put(state, 1)
+        modes = {name: os.stat(tmp_path / name).st_mode & 0o777 for name in os.listdir(tmp_path)}
+        state.close()
+    finally:
+        os.umask(umask)
+    assert set(names) < set(modes)
+    assert set(modes.values()) == {0o600}
+
+
 def test_relaxed_flushes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fdatasync", lambda _: pytest.fail("flushed"))
     state = SqliteState(str(tmp_path), durable=False)
@@ -274,7 +295,7 @@ def test_what_else_goes_wrong_at_the_start_is_told(tmp_path: Path, state: Sqlite
 
 def test_a_fault_of_ours_is_no_trouble_of_the_database(state: SqliteState) -> None:
     with pytest.raises(sqlite3.IntegrityError), state.transaction():
-        state.query("INSERT INTO progress VALUES (2, 0, 0, 0)")
+        state.query("INSERT INTO progress VALUES (2, 0, 0, 0, 0)")
 
 
 # --- the database is away while the server runs

@@ -24,25 +24,22 @@ def plan(
     status: str, headers: Sequence[tuple[str, str]], *, method: str, is_11: bool, close: bool, server: str
 ) -> Plan:
     """`close`: the connection ends with this answer, whatever the fields say."""
-    lines = [f"HTTP/1.1 {status}\r\n"]
-    measured = chunked = False
-    for name, value in headers:
-        # Most names are told apart from those that matter here by their length.
-        if len(name) == 14 and name.lower() == "content-length":
-            measured = True
-        elif len(name) == 10 and name.lower() == "connection":
-            # A hop-by-hop field is ours to send; what the application means by it is obeyed (RFC 9112 §9.6).
-            close = close or "close" in value.lower()
-            continue
-        lines.append(f"{name}: {value}\r\n")
-    if not measured and _may_have_body(status, method):
+    text = f"HTTP/1.1 {status}\r\n" + "".join([f"{name}: {value}\r\n" for name, value in headers])
+    if text.count("\n") != len(headers) + 1 or text.count("\r") != len(headers) + 1:
+        raise ValueError("a header field of the answer holds a line end")
+    found = text.lower()
+    if "\nconnection:" in found:
+        # A hop-by-hop field is ours to send; what the application means by it is obeyed (RFC 9112 §9.6).
+        meant = [value for name, value in headers if name.lower() == "connection"]
+        kept = [field for field in headers if field[0].lower() != "connection"]
+        ends = close or any("close" in value.lower() for value in meant)
+        return plan(status, kept, method=method, is_11=is_11, close=ends, server=server)
+    chunked = False
+    if "\ncontent-length:" not in found and _may_have_body(status, method):
         # RFC 9112 §6.3: a length that nobody knows is told by chunks, or by the end of the connection.
         chunked, close = is_11, close or not is_11
         if chunked:
-            lines.append("Transfer-Encoding: chunked\r\n")
-    text = "".join(lines)
-    if text.count("\n") != len(lines) or text.count("\r") != len(lines):
-        raise ValueError("a header field of the answer holds a line end")
+            text += "Transfer-Encoding: chunked\r\n"
     return Plan((text + _last_lines(int(time()), server, close, is_11)).encode("latin-1"), chunked, close)
 
 

@@ -331,12 +331,16 @@ class DavConnection(HTTPConnection):
         status = f"{response.status} {reason(response.status)}"
         head = plan(status, headers, method="", is_11=True, close=True, server=self.server.server_name).head
         self._outgoing.put(head + response.body)
-        log_access(
-            address=self.remote_addr, user="", method="-", target="-",
-            status=response.status, sent=len(response.body), seconds=monotonic() - self._began,
-        )  # fmt: skip
+        self._log_refusal(response.status, len(response.body))
         self._lingering = LINGER_LIMIT
         return self._end()
+
+    def _log_refusal(self, status: int, sent: int) -> None:
+        """Of what never became a request."""
+        log_access(
+            address=self.remote_addr, user="", method="-", target="-",
+            status=status, sent=sent, seconds=monotonic() - self._began,
+        )  # fmt: skip
 
     def _speaks_plain(self) -> bool:
         if not isinstance(self.channel, TlsChannel):
@@ -346,6 +350,7 @@ class DavConnection(HTTPConnection):
             b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n"
             b"Content-Length: %d\r\n\r\n%b" % (len(text), text)
         )
+        self._log_refusal(400, len(text))
         self._lingering = LINGER_LIMIT
         return self._end()
 

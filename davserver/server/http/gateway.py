@@ -28,6 +28,7 @@ class FileWrapper:
 
     def __init__(self, part: FileSlice) -> None:
         self.part = part
+        self._sent = 0
 
     def __iter__(self) -> Iterator[bytes]:
         """For whatever stands between the application and us and wants the bytes themselves."""
@@ -39,9 +40,12 @@ class FileWrapper:
             yield block
             offset += len(block)
             left -= len(block)
+            self._sent += len(block)
 
     def close(self) -> None:
         self.part.close()
+        if self.part.sent is not None:
+            self.part.sent(self._sent)
 
 
 class Exchange:

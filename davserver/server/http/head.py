@@ -44,6 +44,15 @@ _START_OF_LINE = re.compile(
 # RFC 9110 §7.2, RFC 3986 §3.2.2: uri-host [ ":" port ]; empty where the target has no authority.
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+;=%-]*)(?::[0-9]{0,5})?", re.ASCII)
 _ABSOLUTE_FORM = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#@]*@)?([^/?#]*)")
+#: Fields of one value (RFC 4918 §10, RFC 9110 and ours): two of them have no meaning that both sides could agree on.
+#: Dates are not among them: RFC 9110 §13.1.3 and §13.1.4 say what to make of those.
+_SINGLE = frozenset(
+    {
+        "authorization", "content-range", "content-type", "depth", "destination", "if", "if-range", "lock-token",
+        "oc-checksum", "overwrite", "range", "transaction-id", "x-expected-entity-length", "x-oc-mtime",
+        "x-update-range",
+    }
+)  # fmt: skip
 # llhttp refuses methods and targets that we want to answer ourselves: it is shown a start line that it knows.
 _KNOWN_START = b"POST / HTTP/1.1\r\n"
 _TLS_HANDSHAKE = b"\x16\x03"
@@ -85,9 +94,11 @@ def _name(raw: bytes) -> tuple[str, str] | None:
 class _Fields:
     """What llhttp calls back."""
 
-    __slots__ = ("count", "environ", "fields")
+    __slots__ = ("count", "environ", "fields", "repeated")
 
     def __init__(self) -> None:
+        #: A field of one value that came twice.
+        self.repeated = ""
         self.fields: dict[str, str] = {}
         self.environ: dict[str, str] = {}
         self.count = 0
@@ -103,6 +114,8 @@ class _Fields:
         text = value.decode("latin-1").strip(" \t")
         lower, key = names
         if lower in self.fields:
+            if lower in _SINGLE:
+                self.repeated = lower
             # RFC 9110 §5.3. Fields that must not be repeated turn out to be malformed by it. Cookies: RFC 9113 §8.2.3.
             text = f"{self.fields[lower]}{'; ' if lower == 'cookie' else ', '}{text}"
         self.fields[lower] = self.environ[key] = text
@@ -203,6 +216,8 @@ def _read_fields(lines: bytes, is_11: bool) -> _Rest:
         ) from error
     if found.count > FIELDS_LIMIT:
         raise HeaderFieldsTooLarge(f"A request may have {FIELDS_LIMIT} header fields.")
+    if found.repeated:
+        raise BadRequest(f"The header field {found.repeated} may be there once.")
     fields = found.fields
     _require_host(fields, is_11)
     options = {option.strip(" \t") for option in fields.get("connection", "").lower().split(",")}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from select import EPOLLOUT
 
 from davserver.protocol.messages import FileSlice
@@ -21,13 +20,14 @@ class FileCut(OSError):
 class Outgoing:
     """Bytes, then a part of a file."""
 
-    __slots__ = ("_channel", "_close", "_count", "_data", "_fd", "_offset")
+    __slots__ = ("_channel", "_count", "_data", "_fd", "_offset", "_part")
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._data: memoryview | None = None
         self._fd = self._offset = self._count = 0
-        self._close: Callable[[], None] | None = None
+        #: What is being sent; None between two answers, and where an answer is bytes alone.
+        self._part: FileSlice | None = None
 
     def put(self, data: bytes) -> bool:
         """Send, and keep what is left for `flush`. True when nothing is."""
@@ -39,13 +39,15 @@ class Outgoing:
 
     def put_file(self, head: bytes, part: FileSlice) -> bool:
         """Send a head and a part of a file, which is closed at the end. True when all of it has gone."""
-        self._close = part.close
+        self._part, self._count = part, part.length
         if part.length <= SMALL_FILE:
             content = read_file(part.fd, part.offset, part.length)
             if len(content) != part.length:
                 raise FileCut("the file was cut while it was being sent")
-            return self.put(head + content) and self._finish()
-        self._fd, self._offset, self._count = part.fd, part.offset, part.length
+            whole = self.put(head + content)
+            self._count = 0
+            return whole and self._finish()
+        self._fd, self._offset = part.fd, part.offset
         sent = self._channel.send(head, more=True)
         if sent < len(head):
             self._data = memoryview(head)[sent:]
@@ -54,7 +56,7 @@ class Outgoing:
 
     @property
     def is_empty(self) -> bool:
-        return self._data is None and self._close is None
+        return self._data is None and self._part is None
 
     def flush(self, turn: int = _TURN) -> bool:
         """Send on. True when all has gone. False: the channel says what to wait for; that may be nothing, since
@@ -87,12 +89,18 @@ class Outgoing:
             turn -= sent
 
     def _finish(self) -> bool:
-        if self._close is not None:
-            close, self._close = self._close, None
-            close()
+        """Nothing more of this answer goes out."""
+        part = self._part
+        if part is not None:
+            self._part = None
+            # What waits is the end of the head and the content behind it: more than the content, and none has gone.
+            left = self._count + (0 if self._data is None else len(self._data))
+            part.close()
+            if part.sent is not None:
+                part.sent(max(part.length - left, 0))
+        self._data, self._count = None, 0
         return True
 
     def drop(self) -> None:
         """Give up: the connection has ended."""
-        self._data, self._count = None, 0
         self._finish()

@@ -65,7 +65,9 @@ class DavServer(Server):
         tls: TlsAdapter | None = None,
         server_name: str = "davserver",
         balance: Balance | None = None,
+        on_stop: Callable[[], None] | None = None,
     ) -> None:
+        """`on_stop`: called when the server begins to end, so that requests which wait for something are answered."""
         address = listeners[0].getsockname()
         super().__init__(address if isinstance(address, str) else address[:2], app, shutdown_timeout=drain_seconds)
         self.listeners = listeners
@@ -80,6 +82,7 @@ class DavServer(Server):
         self._connections = Connections(self, listeners, balance or Balance())
         self.requests = Threads(self._connections.lead, limits.threads)
         self.step_aside = self._connections.step_aside
+        self._on_stop = on_stop
         self._held, self._holding = 0, threading.Lock()
         #: What is the same for every request.
         self.environ: dict[str, Any] = {
@@ -125,6 +128,8 @@ class DavServer(Server):
         """Answer the requests under way, which have `drain_seconds`, and end."""
         if self.ready:
             self.ready = False
+            if self._on_stop is not None:
+                self._on_stop()
             self._connections.stop(self.shutdown_timeout)
 
     @property

@@ -1,0 +1,1 @@
+"""For people and programs beside WebDAV: the JSON API below /-/api/v1/."""

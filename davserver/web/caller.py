@@ -1,0 +1,64 @@
+"""Caller: who asks the API, and what the API lets them do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from davserver.protocol.errors import NotFound, NotPermitted, Unauthorized
+from davserver.protocol.holder import Reveal, Viewer, person_name
+from davserver.protocol.locks import Lock, LockPolicy, Principal, covers
+from davserver.protocol.messages import Action, Client, Permissions
+from davserver.protocol.paths import DavPath
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The same principal, with the same permissions, that a WebDAV request with this login has."""
+
+    principal: Principal
+    permissions: Permissions
+    client: Client
+    #: The answer where a login might allow more; None: none would.
+    unauthorized: Unauthorized | None = None
+    reveal: Reveal = Reveal.USERS
+
+    @property
+    def viewer(self) -> Viewer:
+        return Viewer(self.principal, self.reveal, self.client.agent)
+
+    def may(self, action: Action, path: DavPath) -> bool:
+        return self.permissions.allows(action, path)
+
+    def require(self, action: Action, path: DavPath) -> None:
+        """Raises NotPermitted."""
+        if not self.may(action, path):
+            raise NotPermitted(f"You may not {action.value} at {path}.", paths=[path])
+
+    def sees(self, lock: Lock, asked: DavPath | None = None) -> bool:
+        """Is this lock any of the caller's business? It is where the caller may read what it locks, or where it
+        protects what was asked for, which the caller may read."""
+        return self.may(Action.READ, lock.root) or (
+            asked is not None and covers(lock, asked) and self.may(Action.READ, asked)
+        )
+
+    def require_sees(self, lock: Lock) -> Lock:
+        """Raises NotFound: what somebody may not read is not there for them."""
+        if not self.sees(lock):
+            raise NotFound(f"There is no lock {lock.id}.")
+        return lock
+
+    def owns(self, lock: Lock) -> bool:
+        """Where nobody logs in everybody is one principal, and nobody's lock is theirs by that alone."""
+        return lock.principal == self.principal and not self.principal.is_anonymous
+
+    def knows(self, name: str) -> bool:
+        """May the caller be told what somebody of that name holds?"""
+        return person_name(Principal(name, name), self.viewer) is not None
+
+    def may_break(self, lock: Lock, policy: LockPolicy, now: float) -> bool:
+        return policy.may_break(lock, self.principal, now, may_write=self.may(Action.WRITE, lock.root))
+
+    def require_breaker(self, policy: LockPolicy, what: str) -> None:
+        """Raises NotPermitted for everybody but those whom the settings name."""
+        if self.principal.is_anonymous or self.principal.name not in policy.breakers:
+            raise NotPermitted(f"{what} is for the users that locks.breakers names.")

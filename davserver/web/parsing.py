@@ -1,0 +1,71 @@
+"""Parsing: query and body of a request → values of the operation's types, or a refusal that says what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import parse_qsl
+
+from flask import request
+from pydantic import BaseModel, ValidationError
+
+from davserver.protocol.errors import BadRequest, ContentTooLarge, UnprocessableContent, UnsupportedMediaType
+from davserver.protocol.messages import Body
+from davserver.web.contract import Operation
+
+#: Largest body, in bytes: a transaction of a thousand long paths.
+BODY_LIMIT = 1 << 20
+_BLOCK = 64 * 1024
+_JSON = "application/json"
+#: Faults that one answer tells.
+_FAULTS = 20
+
+
+def query_of(operation: Operation) -> BaseModel:
+    try:
+        pairs = parse_qsl(request.environ["QUERY_STRING"], keep_blank_values=True, errors="strict", max_num_fields=100)
+    except UnicodeDecodeError as error:
+        raise BadRequest("The query of the URL must be percent-encoded UTF-8.") from error
+    except ValueError as error:
+        raise BadRequest("The query of the URL has too many fields.") from error
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise UnprocessableContent("A field stands twice in the query of the URL.")
+    return _valid(operation.query.model_validate, fields, "query")
+
+
+def body_of(operation: Operation, model: type[BaseModel]) -> BaseModel | None:
+    data = _content()
+    if not data and operation.body_optional:
+        return None
+    if request.mimetype != _JSON:
+        raise UnsupportedMediaType(f"Send the body as {_JSON}, and say so in Content-Type.")
+    return _valid(model.model_validate_json, data, "body")
+
+
+def _content() -> bytes:
+    """The whole body. Raises ContentTooLarge, with the rest of it unread."""
+    body: Body = request.environ["wsgi.input"]
+    too_large = ContentTooLarge(f"The body may have at most {BODY_LIMIT} bytes.")
+    if (request.content_length or 0) > BODY_LIMIT:
+        raise too_large
+    blocks, size = [], 0
+    while block := body.read(_BLOCK):
+        size += len(block)
+        if size > BODY_LIMIT:
+            raise too_large
+        blocks.append(block)
+    return b"".join(blocks)
+
+
+def _valid(read: Callable[[Any], BaseModel], data: object, where: str) -> BaseModel:
+    try:
+        return read(data)
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_context=False, include_input=False)
+        if faults[0]["type"] == "json_invalid":
+            raise BadRequest(f"The body is not JSON: {faults[0]['msg'].removeprefix('Invalid JSON: ')}.") from error
+        raise UnprocessableContent(
+            f"The {where} of this request is not what this resource takes.",
+            [(".".join([where, *map(str, fault["loc"])]), fault["msg"]) for fault in faults[:_FAULTS]],
+        ) from error
