@@ -63,7 +63,7 @@ def _prepare(environ: MutableMapping[str, str]) -> None:
     warning = volume_warning(state)
     if warning is not None:
         print(f"davserver: WARNING: {warning}", file=sys.stderr)
-    if not settings.users and settings.anonymous is None:
+    if not settings.has_logins and not settings.rules and settings.anonymous is None:
         environ["DAVSERVER_USERS__ADMIN__PASSWORD"] = _admin(os.path.join(state, _MADE_UP))
 
 
@@ -186,7 +186,7 @@ def volume_warning(folder: str, mountinfo: str | None = None) -> str | None:
 
 def _admin(file: str) -> str:
     """The hash of the password of the user who is there when nobody is named; a new one is printed, this once."""
-    from davserver.access.accounts import hash_password
+    from davserver.access.hashes import hash_password
 
     try:
         with open(file, encoding="ascii") as kept:

@@ -8,77 +8,38 @@ bytes inside; people write `30m` and `1MiB`.
 from __future__ import annotations
 
 import difflib
+import hashlib
 import ipaddress
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainValidator,
-    ValidationError,
-    field_validator,
-    model_validator,
+import yaml
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+
+from davserver.setting_types import Auto, Bytes, Seconds, SecondsOrNone, parse_duration
+from davserver.setting_types import Section as _Section
+from davserver.setting_types import count as _count
+from davserver.settings_access import (
+    AuthSettings,
+    CorsSettings,
+    RuleSettings,
+    UserSettings,
+    require_group_name,
+    require_user_name,
 )
-
 from davserver.sources import SettingsError, Source, from_defaults, from_environment, from_file
 from davserver.webhook_settings import WebhookSettings
 
-__all__ = ["Settings", "SettingsError", "load"]
-
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_SIZES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
-
-
-def parse_duration(text: str) -> int:
-    """Seconds of "30m". Raises ValueError."""
-    found = re.fullmatch(r"(\d{1,9})\s*([smhd])", text.strip())
-    if found is None:
-        raise ValueError("write a duration as a number and a unit: 90s, 30m, 12h or 1d")
-    return int(found[1]) * _UNITS[found[2]]
-
-
-def _seconds(value: object) -> object:
-    return parse_duration(value) if isinstance(value, str) else value
-
-
-def _bytes(value: object) -> object:
-    if isinstance(value, str):
-        found = re.fullmatch(r"(\d{1,15})\s*([KMG]i?B|B|)", value.strip())
-        if found is None:
-            raise ValueError("write a size as a number and a unit: 512KiB, 1MiB or 10GiB")
-        return int(found[1]) * _SIZES[found[2]]
-    return value
-
-
-Seconds = Annotated[int, BeforeValidator(_seconds), Field(ge=1, le=366 * 86400, strict=True)]
-SecondsOrNone = Annotated[int, BeforeValidator(_seconds), Field(ge=0, le=366 * 86400, strict=True)]
-Bytes = Annotated[int, BeforeValidator(_bytes), Field(ge=1, strict=True)]
-
-
-def _count(low: int, high: int) -> PlainValidator:
-    def check(value: object) -> object:
-        if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and low <= value <= high):
-            return value
-        raise ValueError(f"must be auto or a number from {low} to {high}")
-
-    return PlainValidator(check)
-
-
-Auto = Literal["auto"]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+__all__ = ["Settings", "SettingsError", "UserSettings", "load", "parse_duration", "parse_users"]
 
 
 class ShareSettings(_Section):
-    #: Folder that is served. `~` is the home of whoever runs the server.
+    #: Folder that is served. `~` is the home of whoever runs the server; `/{user}` at its end: a folder for each user.
     directory: str = Field(min_length=1)
+    #: Make the folder of a user who logs in.
+    create: bool = False
     read_only: bool = False
     #: Follow symbolic links, as far as they stay within the share. Otherwise they are not there.
     follow_symlinks: bool = False
@@ -102,26 +63,26 @@ class ShareSettings(_Section):
     @field_validator("directory")
     @classmethod
     def _expanded(cls, value: str) -> str:
-        return os.path.abspath(os.path.expanduser(value))
+        path = os.path.abspath(os.path.expanduser(value))
+        if "{user}" in path.removesuffix("/{user}"):
+            raise ValueError("{user} stands for a whole name, and at the end: /srv/homes/{user}")
+        return path
 
+    @model_validator(mode="after")
+    def _personal(self) -> ShareSettings:
+        if self.create and not self.for_each_user:
+            raise ValueError("create makes folders of users: end the directory in /{user}")
+        return self
 
-class UserSettings(_Section):
-    #: argon2 hash, made by `davserver hash-password`.
-    password: str
-    #: Shown to others as the holder of a lock; the user's name where it is empty.
-    display_name: str = ""
+    @property
+    def for_each_user(self) -> bool:
+        """Users have folders of their own in it."""
+        return self.directory.endswith("/{user}")
 
-    @field_validator("password")
-    @classmethod
-    def _hashed(cls, value: str) -> str:
-        if not re.match(r"\$argon2(id|i|d)\$", value):
-            raise ValueError("must be a hash, not a password: make one with `davserver hash-password`")
-        return value
-
-
-class AuthSettings(_Section):
-    #: Named by clients when they ask for a password.
-    realm: str = Field(default="davserver", pattern=r"^[ !#-\[\]-~]{1,80}$")
+    @property
+    def folder(self) -> str:
+        """The folder that is served, all users' together."""
+        return self.directory.removesuffix("/{user}") or "/"
 
 
 class LockSettings(_Section):
@@ -139,7 +100,7 @@ class LockSettings(_Section):
     remove_empty_lock_files: bool = True
     #: Who is told the name of somebody else who holds a lock: users who log in, everyone, or none.
     reveal_holder: Literal["users", "none", "everyone"] = "users"
-    #: Users who may break any lock.
+    #: Users and @groups who may break any lock.
     breakers: list[str] = Field(default_factory=list)
     #: Who may break a lock whose client has probably gone.
     stale_break: Literal["breakers", "writers"] = "breakers"
@@ -239,9 +200,16 @@ class Settings(_Section):
     shares: dict[str, ShareSettings] = Field(default_factory=dict)
     #: Who may log in. With users and no `anonymous`, everybody must.
     users: dict[str, UserSettings] = Field(default_factory=dict)
+    #: Users of each group, beside the groups that users name themselves.
+    groups: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    #: Users and @groups that may do what is for administrators.
+    administrators: tuple[str, ...] = ()
+    #: Who may do what where; the first that fits decides, what none fits is not allowed. None: users may do everything.
+    rules: tuple[RuleSettings, ...] = ()
     #: What is allowed without a login; null: everything on loopback when there are no users, else nothing.
     anonymous: Literal["none", "ro", "rw"] | None = None
     auth: AuthSettings = AuthSettings()
+    cors: CorsSettings = CorsSettings()
     locks: LockSettings = LockSettings()
     #: Other servers that are told of lock events, by name.
     webhooks: dict[str, WebhookSettings] = Field(default_factory=dict)
@@ -295,17 +263,41 @@ class Settings(_Section):
     @classmethod
     def _user_names(cls, value: dict[str, UserSettings]) -> dict[str, UserSettings]:
         for name in value:
-            # RFC 7617 §2: no colon; "\" would be taken for a Windows domain.
-            if not name or not name.isprintable() or set(name) & set(':\\"'):
-                raise ValueError(f"{name!r} cannot be a user name: no colon, quote, backslash or control character")
+            require_user_name(name)
         return value
+
+    @field_validator("groups")
+    @classmethod
+    def _group_names(cls, value: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        for name in value:
+            require_group_name(name)
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Settings:
+        if self.rules and self.anonymous in ("ro", "rw"):
+            raise ValueError(
+                f"anonymous: {self.anonymous} and rules contradict each other; say it as a rule, "
+                "{path: /, who: anonymous, allow: r}"
+            )
+        if self.auth.proxy_user_header is not None and not self.trusted_proxies:
+            raise ValueError("auth.proxy_user_header needs trusted_proxies: nobody else is believed who has logged in")
+        return self
 
     @property
     def allows_anonymous(self) -> Literal["none", "ro", "rw"]:
         """What somebody may do without a login, settled."""
         if self.anonymous is not None:
             return self.anonymous
-        return "none" if self.users or not self.is_loopback else "rw"
+        return "none" if self.has_logins or self.rules or not self.is_loopback else "rw"
+
+    @property
+    def has_logins(self) -> bool:
+        """May anybody log in at all?"""
+        auth = self.auth
+        return bool(self.users) or any(
+            (auth.users_file, auth.htpasswd_file, auth.htdigest_file, auth.proxy_user_header)
+        )
 
     @property
     def is_unix(self) -> bool:
@@ -328,8 +320,10 @@ def load(
     environ: Mapping[str, str],
     flags: Mapping[str, Any],
     hash_password: Callable[[str], str],
+    passwords: Mapping[str, str] | None = None,
 ) -> Settings:
-    """Settings from everywhere. `flags`: nested like the file. Raises SettingsError."""
+    """Settings from everywhere. `flags`: nested like the file; `passwords`: of the users among them, as they are.
+    Raises SettingsError."""
     named = [from_file(file), from_environment(environ, hash_password), Source("command line", dict(flags))]
     preset = from_defaults(environ)
     if any("shares" in source.values for source in named):
@@ -339,10 +333,40 @@ def load(
     places: dict[tuple[str, ...], str] = {}
     for source in sources:
         _merge(merged, source, (), places)
+    _add_digests(merged, {**named[1].passwords, **(passwords or {})})
     try:
         return Settings.model_validate(merged)
     except ValidationError as error:
         raise SettingsError(_sentence(error, places)) from error
+
+
+def _add_digests(merged: dict[str, Any], passwords: Mapping[str, str]) -> None:
+    """What Digest needs of users whose passwords came as they are."""
+    auth = merged.get("auth")
+    if isinstance(auth, dict) and auth.get("digest") is True:
+        realm = auth.get("realm", AuthSettings.model_fields["realm"].default)
+        for name, password in passwords.items():
+            data = f"{name}:{realm}:{password}".encode("utf-8", "surrogatepass")
+            made = [hashlib.sha256(data).hexdigest(), hashlib.md5(data, usedforsecurity=False).hexdigest()]
+            merged["users"][name].setdefault("digest", made)
+
+
+class _Users(_Section):
+    users: dict[str, UserSettings]
+
+
+def parse_users(text: str) -> dict[str, UserSettings]:
+    """A file of users: what stands below `users` in the configuration. Raises ValueError."""
+    try:
+        values = yaml.safe_load(text)
+        users = _Users.model_validate({"users": {} if values is None else values}).users
+    except yaml.YAMLError as error:
+        raise ValueError(f"this is not YAML: {error}") from error
+    except ValidationError as error:
+        raise ValueError(_sentence(error, {}).removeprefix("settings: ")) from error
+    for name in users:
+        require_user_name(name)
+    return users
 
 
 def _merge(into: dict[str, Any], source: Source, path: tuple[str, ...], places: dict[tuple[str, ...], str]) -> None:
@@ -363,7 +387,9 @@ def _merge(into: dict[str, Any], source: Source, path: tuple[str, ...], places: 
 
 def _sentence(error: ValidationError, places: Mapping[tuple[str, ...], str]) -> str:
     """The first thing that is wrong, where it stands, and what was probably meant."""
-    first = error.errors()[0]
+    found = error.errors()
+    # A misspelt key is told before the one that is missing for it.
+    first = next((each for each in found if each["type"] == "extra_forbidden"), found[0])
     path = tuple(str(part) for part in first["loc"] if part != "[key]")
     place = next((places[path[:count]] for count in range(len(path), 0, -1) if path[:count] in places), "settings")
     name = ".".join(path) or "settings"
@@ -379,16 +405,11 @@ def _sentence(error: ValidationError, places: Mapping[tuple[str, ...], str]) -> 
 
 
 def _known_keys(path: Sequence[str]) -> list[str]:
-    model: type[BaseModel] = Settings
-    for index, key in enumerate(path):
-        known: dict[str, type[BaseModel]] = {
-            "shares": ShareSettings,
-            "users": UserSettings,
-            "webhooks": WebhookSettings,
-        }
-        if index == 0 and key in known:
-            return list(known[key].model_fields)
-        annotation = model.model_fields[key].annotation
-        if isinstance(annotation, type) and issubclass(annotation, _Section):
-            model = annotation
+    """Of the section at `path`: those of a dict or list of sections are below any key."""
+    model: Any = Settings
+    for key in path:
+        if isinstance(model, type) and issubclass(model, BaseModel):
+            model = model.model_fields[key].annotation
+        else:
+            model = get_args(model)[-1 if get_args(model)[-1] is not Ellipsis else 0]
     return list(model.model_fields)

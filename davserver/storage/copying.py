@@ -36,13 +36,14 @@ def stage_copy(
     *,
     recursive: bool,
     spend: Callable[[int], None] = lambda _: None,
+    permit: Callable[[tuple[str, ...]], None] = lambda _: None,
 ) -> StagedCopy:
     """Copy `source` to `slot`. Not recursive: a folder alone. `spend` is told the size of each file beforehand, and
-    may raise."""
+    `permit` the names of each member below the top; both may raise."""
     copy = StagedCopy(target_tree, slot)
     try:
         with source_tree.source(source) as fd:
-            _Copying(source_tree, source, target_tree, copy, spend).copy(fd, slot, recursive=recursive)
+            _Copying(source_tree, source, target_tree, copy, spend, permit).copy(fd, slot, recursive=recursive)
     except BaseException:
         copy.discard()
         raise
@@ -51,12 +52,18 @@ def stage_copy(
 
 class _Copying:
     def __init__(
-        self, source_tree: Tree, source: DavPath, tree: Tree, copy: StagedCopy, spend: Callable[[int], None]
+        self,
+        source_tree: Tree,
+        source: DavPath,
+        tree: Tree,
+        copy: StagedCopy,
+        spend: Callable[[int], None],
+        permit: Callable[[tuple[str, ...]], None],
     ) -> None:
         self._source_tree, self._source = source_tree, source
         self._tree = tree
         self._copy = copy
-        self._spend = spend
+        self._spend, self._permit = spend, permit
         #: Copied and not synced yet; None: too many to be synced one by one.
         self._unsynced: list[tuple[str, ...]] | None = []
 
@@ -91,6 +98,7 @@ class _Copying:
                     for entry in entries:
                         if not self._source_tree.served.member((*self._source.segments, *names), entry.name):
                             continue
+                        self._permit((*names, entry.name))
                         if entry.is_dir(follow_symlinks=False):
                             os.mkdir(entry.name, dir_fd=there)
                             self._remember((name, *names, entry.name))
