@@ -194,8 +194,10 @@ class Terminal:
             identity.principal,
             identity.permissions,
             client_of(environ),
-            access.unauthorized(exchange.now) if access.could_be_more(identity) else None,
-            self._reveal,
+            unauthorized=access.unauthorized(exchange.now) if access.could_be_more(identity) else None,
+            is_administrator=access.is_administrator(identity.principal),
+            trusts_page=self._cors is not None and self._cors.trusts(environ),
+            reveal=self._reveal,
         )
 
 
