@@ -10,13 +10,13 @@ _ACCESS = {"rw": "everybody may read and write", "ro": "everybody may read", "no
 def banner(settings: Settings, url: str, folder: str) -> str:
     """`url`: where the server listens; `folder`: the state folder."""
     who = _ACCESS[settings.allows_anonymous]
-    if settings.users and settings.allows_anonymous != "none":
+    if settings.has_logins and settings.allows_anonymous != "none":
         who += "; users who log in may write"
     lines = [f"davserver is ready at {url}", ""]
     for share, found in sorted(settings.shares.items()):
         lines.append(f"  {share}  {found.directory}  ({'read-only' if found.read_only else who})")
     lines += [f"  state  {folder}", "", *_ways(settings, url), "Stop with Ctrl-C."]
-    if settings.users and not settings.is_loopback and settings.tls.cert is None:
+    if sends_passwords_openly(settings):
         lines += [
             "",
             "WARNING: passwords cross the network unencrypted; set tls, or put a proxy that speaks it in front.",
@@ -43,3 +43,9 @@ def _ways(settings: Settings, url: str) -> list[str]:
         f"     or  mount -t davfs {url} FOLDER",
         "",
     ]
+
+
+def sends_passwords_openly(settings: Settings) -> bool:
+    """Can whoever is on the way read them? Behind a proxy of ours the way is its business, and this machine is safe."""
+    on_the_way = not settings.is_loopback and not settings.trusted_proxies and settings.tls.cert is None
+    return on_the_way and settings.has_logins and settings.auth.basic

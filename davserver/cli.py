@@ -20,6 +20,12 @@ import yaml
 from davserver.banner import banner
 from davserver.cli_health import add_health_command
 from davserver.cli_locks import add_lock_commands, add_maintenance_commands
+from davserver.cli_people import (
+    add_app_password_commands,
+    add_hash_password,
+    add_user_commands,
+    hash_password_command,
+)
 from davserver.cli_state import add_state_commands
 from davserver.placement import require_startable, state_folder
 from davserver.settings import Settings, SettingsError, load
@@ -88,12 +94,17 @@ def command_line() -> tuple[argparse.ArgumentParser, Sequence[str]]:
         _check_config,
     )
     _add_file(check)
-    add(
+    users = add("user", "davserver user add alice", "Add, list and remove users, and change their passwords.")
+    add_user_commands(group(users.add_subparsers(metavar="COMMAND", required=True)), _settings_of)
+    apps = add("app-password", "davserver app-password list", "Make, list and revoke passwords for single devices.")
+    add_app_password_commands(group(apps.add_subparsers(metavar="COMMAND", required=True)), _settings_of)
+    hashing = add(
         "hash-password",
         "davserver hash-password",
         "Ask for a password (or read it from a pipe) and print its hash for the configuration.",
-        _hash_password,
+        lambda arguments: hash_password_command(_settings_of, arguments),
     )
+    add_hash_password(hashing)
     locks = add("locks", "davserver locks list", "List, show and break locks.")
     add_lock_commands(group(locks.add_subparsers(metavar="COMMAND", required=True)), _settings_of)
     maintenance = add(
@@ -122,23 +133,25 @@ def _add_file(parser: argparse.ArgumentParser) -> None:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    from davserver.access.accounts import hash_password
+    from davserver.access.hashes import hash_password
     from davserver.server.logs import log_to
     from davserver.server.run import serve
     from davserver.storage.state import StateError
 
     flags = _flags(arguments)
-    password = None
+    password, passwords = None, dict[str, str]()
     if arguments.user is not None:
-        password, made_up = _password_for(arguments.user)
-        flags["users"] = {arguments.user: {"password": hash_password(password)}}
-        password = password if made_up else None
+        passwords[arguments.user], made_up = _password_for(arguments.user)
+        flags["users"] = {arguments.user: {"password": hash_password(passwords[arguments.user])}}
+        password = passwords[arguments.user] if made_up else None
     meant = difflib.get_close_matches(arguments.directory or "", command_line()[1], n=1)
     if meant and not os.path.exists(arguments.directory):
         raise SettingsError(f"{arguments.directory} is no command and no folder; did you mean {meant[0]}?")
 
     def reread() -> Settings:
-        found = load(file=arguments.config, environ=os.environ, flags=flags, hash_password=hash_password)
+        found = load(
+            file=arguments.config, environ=os.environ, flags=flags, hash_password=hash_password, passwords=passwords
+        )
         require_startable(found)
         return found
 
@@ -162,7 +175,7 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 def _settings_of(arguments: argparse.Namespace) -> Settings:
     """For a command that works beside a server: what that server was started with."""
-    from davserver.access.accounts import hash_password
+    from davserver.access.hashes import hash_password
     from davserver.server.logs import log_to
 
     flags = {
@@ -208,29 +221,19 @@ def _reason(error: Exception, settings: Settings) -> str:
 
 
 def _check_config(arguments: argparse.Namespace) -> int:
-    from davserver.access.accounts import hash_password
+    from davserver.access.hashes import hash_password
 
     settings = load(file=arguments.config, environ=os.environ, flags={}, hash_password=hash_password)
     effective = settings.model_dump(mode="json")
     for user in effective["users"].values():
-        user["password"] = _MASK
+        user["password"] = user["password"] and _MASK
+        user["digest"] = [_MASK for _ in user["digest"]]
     for webhook in effective["webhooks"].values():
         webhook["secret"] = None if webhook["secret"] is None else _MASK
     print(yaml.safe_dump(effective, sort_keys=False, allow_unicode=True), end="")
     if settings.shares:
         require_startable(settings)
         state_folder(settings, os.environ)
-    return 0
-
-
-def _hash_password(_: argparse.Namespace) -> int:
-    from davserver.access.accounts import hash_password
-
-    password = getpass.getpass() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
-    if not password:
-        print("davserver: the password is empty.", file=sys.stderr)
-        return 1
-    print(hash_password(password))
     return 0
 
 

@@ -61,11 +61,11 @@ def _prepare(environ: MutableMapping[str, str]) -> None:
     _require_writable(state, "locks and properties")
     for share in settings.shares.values():
         if not share.read_only:
-            _require_writable(share.directory, "files", may_be_read_only=True)
+            _require_writable(share.folder, "files", may_be_read_only=True)
     warning = volume_warning(state)
     if warning is not None:
         print(f"davserver: WARNING: {warning}", file=sys.stderr)
-    if not settings.users and settings.anonymous is None:
+    if not settings.has_logins and not settings.rules and settings.anonymous is None:
         environ["DAVSERVER_USERS__ADMIN__PASSWORD"] = _admin(os.path.join(state, _MADE_UP))
 
 
@@ -117,9 +117,9 @@ def _handed_over(settings: Settings) -> Iterator[str]:
         yield from (os.path.join(folder, name) for name in (*names, *files))
     for share in settings.shares.values():
         try:
-            with os.scandir(share.directory) as entries:
+            with os.scandir(share.folder) as entries:
                 if next(entries, None) is None:
-                    yield share.directory
+                    yield share.folder
         except OSError:
             continue  # told by whoever tries to write there
 
@@ -188,7 +188,7 @@ def volume_warning(folder: str, mountinfo: str | None = None) -> str | None:
 
 def _admin(file: str) -> str:
     """The hash of the password of the user who is there when nobody is named; a new one is printed, this once."""
-    from davserver.access.accounts import hash_password
+    from davserver.access.hashes import hash_password
 
     try:
         with open(file, encoding="ascii") as kept:

@@ -8,89 +8,36 @@ bytes inside; people write `30m` and `1MiB`.
 from __future__ import annotations
 
 import difflib
+import hashlib
 import ipaddress
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainValidator,
-    ValidationError,
-    field_validator,
-    model_validator,
+import yaml
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+
+from davserver.setting_types import UNIX, Auto, Bytes, Seconds, SecondsOrNone, Section, count, networks, parse_duration
+from davserver.settings_access import (
+    AuthSettings,
+    CorsSettings,
+    RuleSettings,
+    UserSettings,
+    require_group_name,
+    require_user_name,
 )
-
 from davserver.sources import SettingsError, Source, from_defaults, from_environment, from_file
 from davserver.webhook_settings import WebhookSettings
 
-__all__ = ["Settings", "SettingsError", "load"]
-
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_SIZES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+__all__ = ["Settings", "SettingsError", "UserSettings", "load", "parse_duration", "parse_users"]
 
 
-def parse_duration(text: str) -> int:
-    """Seconds of "30m". Raises ValueError."""
-    found = re.fullmatch(r"(\d{1,9})\s*([smhd])", text.strip())
-    if found is None:
-        raise ValueError("write a duration as a number and a unit: 90s, 30m, 12h or 1d")
-    return int(found[1]) * _UNITS[found[2]]
-
-
-def _seconds(value: object) -> object:
-    return parse_duration(value) if isinstance(value, str) else value
-
-
-def _bytes(value: object) -> object:
-    if isinstance(value, str):
-        found = re.fullmatch(r"(\d{1,15})\s*([KMG]i?B|B|)", value.strip())
-        if found is None:
-            raise ValueError("write a size as a number and a unit: 512KiB, 1MiB or 10GiB")
-        return int(found[1]) * _SIZES[found[2]]
-    return value
-
-
-Seconds = Annotated[int, BeforeValidator(_seconds), Field(ge=1, le=366 * 86400, strict=True)]
-SecondsOrNone = Annotated[int, BeforeValidator(_seconds), Field(ge=0, le=366 * 86400, strict=True)]
-Bytes = Annotated[int, BeforeValidator(_bytes), Field(ge=1, strict=True)]
-
-
-def _count(low: int, high: int) -> PlainValidator:
-    def check(value: object) -> object:
-        if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and low <= value <= high):
-            return value
-        raise ValueError(f"must be auto or a number from {low} to {high}")
-
-    return PlainValidator(check)
-
-
-Auto = Literal["auto"]
-#: Among addresses: everybody who connects to the Unix socket.
-UNIX = "unix"
-
-
-def _networks(names: list[str]) -> list[str]:
-    for name in names:
-        try:
-            if name != UNIX:
-                ipaddress.ip_network(name)
-        except ValueError:
-            raise ValueError(f"{name!r} is neither an address, nor a network like 10.0.0.0/8, nor unix") from None
-    return names
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ShareSettings(_Section):
-    #: Folder that is served. `~` is the home of whoever runs the server.
+class ShareSettings(Section):
+    #: Folder that is served. `~` is the home of whoever runs the server; `/{user}` at its end: a folder for each user.
     directory: str = Field(min_length=1)
+    #: Make the folder of a user who logs in.
+    create: bool = False
     read_only: bool = False
     #: Follow symbolic links, as far as they stay within the share. Otherwise they are not there.
     follow_symlinks: bool = False
@@ -114,29 +61,29 @@ class ShareSettings(_Section):
     @field_validator("directory")
     @classmethod
     def _expanded(cls, value: str) -> str:
-        return os.path.abspath(os.path.expanduser(value))
+        path = os.path.abspath(os.path.expanduser(value))
+        if "{user}" in path.removesuffix("/{user}"):
+            raise ValueError("{user} stands for a whole name, and at the end: /srv/homes/{user}")
+        return path
+
+    @model_validator(mode="after")
+    def _personal(self) -> ShareSettings:
+        if self.create and not self.for_each_user:
+            raise ValueError("create makes folders of users: end the directory in /{user}")
+        return self
+
+    @property
+    def for_each_user(self) -> bool:
+        """Users have folders of their own in it."""
+        return self.directory.endswith("/{user}")
+
+    @property
+    def folder(self) -> str:
+        """The folder that is served, all users' together."""
+        return self.directory.removesuffix("/{user}") or "/"
 
 
-class UserSettings(_Section):
-    #: argon2 hash, made by `davserver hash-password`.
-    password: str
-    #: Shown to others as the holder of a lock; the user's name where it is empty.
-    display_name: str = ""
-
-    @field_validator("password")
-    @classmethod
-    def _hashed(cls, value: str) -> str:
-        if not re.match(r"\$argon2(id|i|d)\$", value):
-            raise ValueError("must be a hash, not a password: make one with `davserver hash-password`")
-        return value
-
-
-class AuthSettings(_Section):
-    #: Named by clients when they ask for a password.
-    realm: str = Field(default="davserver", pattern=r"^[ !#-\[\]-~]{1,80}$")
-
-
-class LockSettings(_Section):
+class LockSettings(Section):
     """Explorer asks for 1 h, Finder for 10 min, LibreOffice for 3 min: below that it would lose its locks."""
 
     default_timeout: Seconds = 30 * 60
@@ -151,7 +98,7 @@ class LockSettings(_Section):
     remove_empty_lock_files: bool = True
     #: Who is told the name of somebody else who holds a lock: users who log in, everyone, or none.
     reveal_holder: Literal["users", "none", "everyone"] = "users"
-    #: Users who may break any lock.
+    #: Users and @groups who may break any lock.
     breakers: list[str] = Field(default_factory=list)
     #: Who may break a lock whose client has probably gone.
     stale_break: Literal["breakers", "writers"] = "breakers"
@@ -163,7 +110,7 @@ class LockSettings(_Section):
         return self
 
 
-class TlsSettings(_Section):
+class TlsSettings(Section):
     #: Certificate with its chain, PEM; null: plain HTTP.
     cert: str | None = None
     #: Its key; null: it stands in the file of the certificate.
@@ -181,7 +128,7 @@ class TlsSettings(_Section):
         return self
 
 
-class LimitSettings(_Section):
+class LimitSettings(Section):
     #: Largest body of PROPFIND, PROPPATCH and LOCK.
     xml_body: Bytes = 2**20
     #: Answer PROPFIND with Depth: infinity; one request may then list everything.
@@ -201,12 +148,12 @@ class LimitSettings(_Section):
     #: Bytes in a second that a body must bring on average; it may fall two minutes behind, for phones.
     body_min_rate: Bytes = 2**10
     #: Requests of one worker that may wait for a slow client or a disk at the same time. auto: 1000.
-    threads: Annotated[Auto | int, _count(4, 10_000)] = "auto"
+    threads: Annotated[Auto | int, count(4, 10_000)] = "auto"
     #: Requests of one worker that may wait for something to happen to a lock (long polls and event streams). auto: a
     #: quarter of `threads`, 250 at most.
-    waiting: Annotated[Auto | int, _count(1, 10_000)] = "auto"
+    waiting: Annotated[Auto | int, count(1, 10_000)] = "auto"
     #: Connections of one worker. auto: 20,000, or what the limit of open files permits.
-    connections: Annotated[Auto | int, _count(4, 1_000_000)] = "auto"
+    connections: Annotated[Auto | int, count(4, 1_000_000)] = "auto"
 
     @field_validator("header")
     @classmethod
@@ -216,22 +163,22 @@ class LimitSettings(_Section):
         return value
 
 
-class HealthSettings(_Section):
+class HealthSettings(Section):
     #: /-/health says "not ready" when a file system that is written to has less room than this left.
     free_space: Bytes = 64 * 2**20
 
 
-class MetricsSettings(_Section):
+class MetricsSettings(Section):
     #: Addresses, networks, or "unix", that may read /-/metrics without a login. Whoever logs in may read them, too.
     allow: list[str] = Field(default_factory=lambda: ["127.0.0.1", "::1", UNIX])
 
     @field_validator("allow")
     @classmethod
     def _addresses(cls, value: list[str]) -> list[str]:
-        return _networks(value)
+        return networks(value)
 
 
-class LogSettings(_Section):
+class LogSettings(Section):
     #: text: for people; json: a JSON object a line, for programs.
     format: Literal["text", "json"] = "text"
     level: Literal["debug", "info", "warning", "error"] = "info"
@@ -239,7 +186,7 @@ class LogSettings(_Section):
     access: bool = True
 
 
-class Settings(_Section):
+class Settings(Section):
     #: Address to listen on, or unix:/path. Anything but loopback needs users, or `anonymous` said explicitly.
     host: str = "127.0.0.1"
     #: 0: any free port.
@@ -250,7 +197,7 @@ class Settings(_Section):
     trusted_proxies: list[str] = Field(default_factory=list)
     tls: TlsSettings = TlsSettings()
     #: Processes that serve. auto: one for each core, eight at most.
-    workers: Annotated[Auto | int, _count(1, 256)] = "auto"
+    workers: Annotated[Auto | int, count(1, 256)] = "auto"
     #: The Server field of answers; "": none. Never a version.
     server_header: str = Field(default="davserver", pattern=r"^[!-~]*( [!-~]+)*$")
     #: Folder for locks and properties, outside every share; null: one in the user's state folder.
@@ -263,9 +210,16 @@ class Settings(_Section):
     shares: dict[str, ShareSettings] = Field(default_factory=dict)
     #: Who may log in. With users and no `anonymous`, everybody must.
     users: dict[str, UserSettings] = Field(default_factory=dict)
+    #: Users of each group, beside the groups that users name themselves.
+    groups: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    #: Users and @groups that may do what is for administrators.
+    administrators: tuple[str, ...] = ()
+    #: Who may do what where; the first that fits decides, what none fits is not allowed. None: users may do everything.
+    rules: tuple[RuleSettings, ...] = ()
     #: What is allowed without a login; null: everything on loopback when there are no users, else nothing.
     anonymous: Literal["none", "ro", "rw"] | None = None
     auth: AuthSettings = AuthSettings()
+    cors: CorsSettings = CorsSettings()
     locks: LockSettings = LockSettings()
     #: Other servers that are told of lock events, by name.
     webhooks: dict[str, WebhookSettings] = Field(default_factory=dict)
@@ -294,7 +248,7 @@ class Settings(_Section):
     @field_validator("trusted_proxies")
     @classmethod
     def _proxies(cls, value: list[str]) -> list[str]:
-        return _networks(value)
+        return networks(value)
 
     @field_validator("shares")
     @classmethod
@@ -314,17 +268,41 @@ class Settings(_Section):
     @classmethod
     def _user_names(cls, value: dict[str, UserSettings]) -> dict[str, UserSettings]:
         for name in value:
-            # RFC 7617 §2: no colon; "\" would be taken for a Windows domain.
-            if not name or not name.isprintable() or set(name) & set(':\\"'):
-                raise ValueError(f"{name!r} cannot be a user name: no colon, quote, backslash or control character")
+            require_user_name(name)
         return value
+
+    @field_validator("groups")
+    @classmethod
+    def _group_names(cls, value: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        for name in value:
+            require_group_name(name)
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Settings:
+        if self.rules and self.anonymous in ("ro", "rw"):
+            raise ValueError(
+                f"anonymous: {self.anonymous} and rules contradict each other; say it as a rule, "
+                "{path: /, who: anonymous, allow: r}"
+            )
+        if self.auth.proxy_user_header is not None and not self.trusted_proxies:
+            raise ValueError("auth.proxy_user_header needs trusted_proxies: nobody else is believed who has logged in")
+        return self
 
     @property
     def allows_anonymous(self) -> Literal["none", "ro", "rw"]:
         """What somebody may do without a login, settled."""
         if self.anonymous is not None:
             return self.anonymous
-        return "none" if self.users or not self.is_loopback else "rw"
+        return "none" if self.has_logins or self.rules or not self.is_loopback else "rw"
+
+    @property
+    def has_logins(self) -> bool:
+        """May anybody log in at all?"""
+        auth = self.auth
+        return bool(self.users) or any(
+            (auth.users_file, auth.htpasswd_file, auth.htdigest_file, auth.proxy_user_header)
+        )
 
     @property
     def is_unix(self) -> bool:
@@ -347,8 +325,10 @@ def load(
     environ: Mapping[str, str],
     flags: Mapping[str, Any],
     hash_password: Callable[[str], str],
+    passwords: Mapping[str, str] | None = None,
 ) -> Settings:
-    """Settings from everywhere. `flags`: nested like the file. Raises SettingsError."""
+    """Settings from everywhere. `flags`: nested like the file; `passwords`: of the users among them, as they are.
+    Raises SettingsError."""
     named = [from_file(file), from_environment(environ, hash_password), Source("command line", dict(flags))]
     preset = from_defaults(environ)
     if any("shares" in source.values for source in named):
@@ -358,10 +338,40 @@ def load(
     places: dict[tuple[str, ...], str] = {}
     for source in sources:
         _merge(merged, source, (), places)
+    _add_digests(merged, {**named[1].passwords, **(passwords or {})})
     try:
         return Settings.model_validate(merged)
     except ValidationError as error:
         raise SettingsError(_sentence(error, places)) from error
+
+
+def _add_digests(merged: dict[str, Any], passwords: Mapping[str, str]) -> None:
+    """What Digest needs of users whose passwords came as they are."""
+    auth = merged.get("auth")
+    if isinstance(auth, dict) and auth.get("digest") is True:
+        realm = auth.get("realm", AuthSettings.model_fields["realm"].default)
+        for name, password in passwords.items():
+            data = f"{name}:{realm}:{password}".encode("utf-8", "surrogatepass")
+            made = [hashlib.sha256(data).hexdigest(), hashlib.md5(data, usedforsecurity=False).hexdigest()]
+            merged["users"][name].setdefault("digest", made)
+
+
+class _Users(Section):
+    users: dict[str, UserSettings]
+
+
+def parse_users(text: str) -> dict[str, UserSettings]:
+    """A file of users: what stands below `users` in the configuration. Raises ValueError."""
+    try:
+        values = yaml.safe_load(text)
+        users = _Users.model_validate({"users": {} if values is None else values}).users
+    except yaml.YAMLError as error:
+        raise ValueError(f"this is not YAML: {error}") from error
+    except ValidationError as error:
+        raise ValueError(_sentence(error, {}).removeprefix("settings: ")) from error
+    for name in users:
+        require_user_name(name)
+    return users
 
 
 def _merge(into: dict[str, Any], source: Source, path: tuple[str, ...], places: dict[tuple[str, ...], str]) -> None:
@@ -382,7 +392,9 @@ def _merge(into: dict[str, Any], source: Source, path: tuple[str, ...], places: 
 
 def _sentence(error: ValidationError, places: Mapping[tuple[str, ...], str]) -> str:
     """The first thing that is wrong, where it stands, and what was probably meant."""
-    first = error.errors()[0]
+    found = error.errors()
+    # A misspelt key is told before the one that is missing for it.
+    first = next((each for each in found if each["type"] == "extra_forbidden"), found[0])
     path = tuple(str(part) for part in first["loc"] if part != "[key]")
     place = next((places[path[:count]] for count in range(len(path), 0, -1) if path[:count] in places), "settings")
     name = ".".join(path) or "settings"
@@ -398,16 +410,11 @@ def _sentence(error: ValidationError, places: Mapping[tuple[str, ...], str]) -> 
 
 
 def _known_keys(path: Sequence[str]) -> list[str]:
-    model: type[BaseModel] = Settings
-    for index, key in enumerate(path):
-        known: dict[str, type[BaseModel]] = {
-            "shares": ShareSettings,
-            "users": UserSettings,
-            "webhooks": WebhookSettings,
-        }
-        if index == 0 and key in known:
-            return list(known[key].model_fields)
-        annotation = model.model_fields[key].annotation
-        if isinstance(annotation, type) and issubclass(annotation, _Section):
-            model = annotation
+    """Of the section at `path`: those of a dict or list of sections are below any key."""
+    model: Any = Settings
+    for key in path:
+        if isinstance(model, type) and issubclass(model, BaseModel):
+            model = model.model_fields[key].annotation
+        else:
+            model = get_args(model)[-1 if get_args(model)[-1] is not Ellipsis else 0]
     return list(model.model_fields)

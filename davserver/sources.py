@@ -30,6 +30,8 @@ class Source:
     values: dict[str, Any]
     #: Path of keys → "davserver.yaml, line 3".
     places: Mapping[tuple[str, ...], str] = field(default_factory=dict)
+    #: Passwords of users that came as they are: what is made of them depends on all settings.
+    passwords: Mapping[str, str] = field(default_factory=dict)
 
 
 def from_file(name: str | None) -> Source:
@@ -99,7 +101,7 @@ def from_environment(environ: Mapping[str, str], hash_password: Callable[[str], 
     if user is not None:
         values.setdefault("users", {})[user[0]] = {"password": hash_password(user[1])}
         places["users", user[0]] = f"environment variable {PREFIX}USERNAME"
-    return Source("environment", values, places)
+    return Source("environment", values, places, {} if user is None else dict([user]))
 
 
 _TEXTS = frozenset({("host",), ("prefix",), ("state",), ("auth", "realm")})

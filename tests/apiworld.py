@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Callable
 from typing import Any
 
 from inprocess import Local
@@ -11,7 +12,7 @@ from serving import QUICK
 from wire import Answer, Dav
 
 from davserver.protocol.locks import Principal
-from davserver.protocol.messages import Action
+from davserver.protocol.messages import Action, Rights
 from davserver.protocol.paths import DavPath
 
 BASE = "/-/api/v1"
@@ -54,18 +55,34 @@ def restrict(client: Local, name: str, permissions: object) -> None:
     access = client.app._terminal.access  # type: ignore[attr-defined]
     identify = type(access).identify
 
-    def identified(authorization: str | None, now: float) -> object:
-        found = identify(access, authorization, now)
-        if found is not None and found.principal == Principal(name):
+    def identified(asking: object) -> object:
+        found = identify(access, asking)
+        if found.principal == Principal(name):
             return type(found)(found.principal, permissions)
         return found
 
     access.identify = identified
 
 
-def below(top: str) -> object:
-    class Rules:
-        def allows(self, action: Action, path: DavPath) -> bool:
-            return DavPath.parse(top).contains(path) and action is Action.READ
+class Limited:
+    """Permissions that a function tells; whoever may do nothing with a path is not told of it either."""
 
-    return Rules()
+    def __init__(self, allowed: Callable[[Action, DavPath], bool]) -> None:
+        self._allowed = allowed
+
+    def allows(self, action: Action, path: DavPath) -> bool:
+        return self._allowed(action, path)
+
+    def rights(self, path: DavPath) -> Rights:
+        return tuple(action for action in Action if self._allowed(action, path))
+
+    def leads(self, path: DavPath) -> bool:
+        return bool(self.rights(path))
+
+    def whole(self, path: DavPath) -> Rights | None:
+        return None
+
+
+def below(top: str) -> Limited:
+    """Reading, and there alone."""
+    return Limited(lambda action, path: DavPath.parse(top).contains(path) and action is Action.READ)

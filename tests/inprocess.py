@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -91,7 +92,7 @@ class Local(Dav):
 
 
 @contextmanager
-def local(folder: Path, **settings: Any) -> Iterator[Local]:
+def local(folder: Path, *, clock: Callable[[], float] = time.time, **settings: Any) -> Iterator[Local]:
     """An application as the server composes it: `folder/share` at "/", state in `folder/state`."""
     root, state = folder / "share", folder / "state"
     root.mkdir(exist_ok=True)
@@ -103,4 +104,4 @@ def local(folder: Path, **settings: Any) -> Iterator[Local]:
         **settings,
     }
     with ExitStack() as stack:
-        yield Local(open_app(Settings(**values), str(state), stack), values.get("prefix", ""))
+        yield Local(open_app(Settings(**values), str(state), stack, clock=clock), values.get("prefix", ""))

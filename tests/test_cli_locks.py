@@ -294,7 +294,7 @@ def test_a_lock_whose_client_has_probably_gone(tmp_path: Path, line: Line, monke
         token = client.lock("/f", Timeout="Second-3600").token
         assert client("LOCK", "/f", b"", If=f"(<{token}>)", Timeout="Second-3600").status == 200
     assert "probably stale" not in (line("locks", "list") or line.out)
-    # It has refreshed after less than a second, and then not for longer than twice that.
+    # It has refreshed after less than a minute, and then not for longer than twice that.
     later = cli_locks.time.time() + 1800
     monkeypatch.setattr(cli_locks.time, "time", lambda: later)
     line("locks", "list")

@@ -32,7 +32,7 @@ def test_its_commented_examples_are_valid(tmp_path: Path) -> None:
     """An example is what is commented out right below a setting; the head of the file is prose."""
     head, _, settings_text = REFERENCE.read_text().partition("\n\n")
     assert all(line.startswith("# ") for line in head.splitlines())
-    text = settings_text.replace("shares: {}", "shares:").replace("users: {}", "users:")
+    text = settings_text.replace("shares: {}", "shares:").replace("users: {}", "users:").replace("rules: []", "rules:")
     text = text.replace("webhooks: {}", "webhooks:")
     text = re.sub(r"^#( +\S)", r"\1", text, flags=re.MULTILINE)
     text = text.replace("$argon2id$...", QUICK.hash("x"))
@@ -42,6 +42,7 @@ def test_its_commented_examples_are_valid(tmp_path: Path) -> None:
     assert settings.shares["/"].directory == "/srv/files"
     assert settings.webhooks["chat"].path == "/docs"
     assert settings.users["alice"].display_name == "Alice Smith"
+    assert settings.rules[0].who == ("anonymous",)
 
 
 def test_every_setting_is_explained() -> None:

@@ -1,24 +1,42 @@
-"""Access: from an Authorization field to who is asking, and what they may do."""
+"""Access: from the credentials of a request to who is asking, and what they may do.
+
+A login is verified once and then remembered for a while by a keyed hash of its field, together with all that it means:
+a request with a login that is known costs one hash and one look into a dictionary. What is remembered goes when an
+account changes or an app password is revoked.
+"""
 
 from __future__ import annotations
 
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from enum import Enum
+from hashlib import blake2b
+from typing import NamedTuple, NoReturn, Protocol
 
-from davserver.access.accounts import Accounts
-from davserver.access.basic import challenge, credentials
-from davserver.access.permissions import READ_ONLY, READ_WRITE
+from davserver.access import basic
+from davserver.access.accounts import Account, Directory
+from davserver.access.hashes import Credential, encoded
+from davserver.access.permissions import STRANGERS
+from davserver.access.rules import Rules
 from davserver.protocol.errors import Unauthorized
 from davserver.protocol.locks import ANYBODY, Principal
-from davserver.protocol.messages import Permissions
+from davserver.protocol.messages import Headers, Permissions
+from davserver.protocol.paths import ROOT
 
+#: Seconds that a verified login is remembered: argon2 is paid once, not with every request.
+CACHE_SECONDS = 300.0
+#: Seconds that a wrong one is: a drive that is mounted with a wrong password asks several times a second.
+WRONG_SECONDS = 60.0
+#: Seconds between two looks at whether accounts have changed.
+LOOK_SECONDS = 1.0
+_REMEMBERED = 4096
+#: Programs of Windows, which never ask their user for a login where everybody may read.
+_WINDOWS = ("Microsoft-WebDAV-MiniRedir", "Microsoft Office", "DavClnt")
 
-class Anonymous(Enum):
-    """What somebody may do who does not log in."""
-
-    NOTHING = "none"
-    READ = "ro"
-    WRITE = "rw"
+_log = logging.getLogger("davserver.audit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,36 +45,309 @@ class Identity:
     permissions: Permissions
 
 
-_ANYBODY = {
-    Anonymous.NOTHING: None,
-    Anonymous.READ: Identity(ANYBODY, READ_ONLY),
-    Anonymous.WRITE: Identity(ANYBODY, READ_WRITE),
-}
+#: Who asks for OPTIONS without a login: nobody in particular, told what the server can do, and nothing about what is
+#: there.
+STRANGER = Identity(ANYBODY, STRANGERS)
 
-#: Who asks for OPTIONS without a login: nobody in particular, told what the server can do.
-STRANGER = Identity(ANYBODY, READ_WRITE)
+
+class Asking(NamedTuple):
+    """A request, as far as a login depends on it."""
+
+    method: str
+    #: The request-target as it came.
+    target: str
+    headers: Headers
+    #: Of the client; "" where it is not known.
+    address: str
+    #: It came through one of our proxies.
+    proxied: bool
+    now: float
+
+
+class Login(NamedTuple):
+    """Somebody's login turned out to be right."""
+
+    account: Account
+    #: When it must be verified again, whatever happens.
+    until: float = float("inf")
+    #: Set where it was made with an app password.
+    used: Used | None = None
+
+
+class Used(Protocol):
+    """An app password in use."""
+
+    @property
+    def until(self) -> float:
+        """When it ends."""
+
+    def narrowed(self, permissions: Permissions) -> Permissions: ...
+
+    def touch(self, now: float, address: str) -> None: ...
+
+
+class AppPasswordLogins(Protocol):
+    def login(self, name: str, password: str, now: float) -> Used | None:
+        """Raises Unavailable where nobody can tell now."""
+
+    def changed(self) -> bool: ...
+
+
+class DigestLogins(Protocol):
+    def challenges(self, now: float, *, stale: bool) -> list[str]: ...
+
+    def verify(self, field: str, asking: Asking) -> DigestResult: ...
+
+
+class DigestResult(NamedTuple):
+    """`account`: set where the login is right. `stale`: it is, but for its nonce. `name`: as it was given."""
+
+    name: str
+    nonce: str = ""
+    account: Account | None = None
+    stale: bool = False
+
+
+class Attempts(Protocol):
+    def attempt(self, address: str, name: str, guess: bytes, now: float) -> AbstractContextManager[Attempt]:
+        """Raises TooManyRequests. `guess`: all that was sent, of which nothing is kept but a keyed hash."""
+
+
+class Attempt(Protocol):
+    #: These very credentials were not known to be wrong before.
+    is_new: bool
+
+    def succeeded(self) -> None: ...
+
+
+class _Known(NamedTuple):
+    identity: Identity | None
+    until: float
+    used: Used | None
 
 
 class Access:
     """Logins of one server."""
 
-    def __init__(self, accounts: Accounts, anonymous: Anonymous, realm: str) -> None:
-        self._accounts = accounts
-        self._anybody = _ANYBODY[anonymous]
-        self._realm = realm
+    def __init__(
+        self,
+        directory: Directory,
+        rules: Rules,
+        *,
+        realm: str = "davserver",
+        offer_basic: bool = True,
+        digest: DigestLogins | None = None,
+        attempts: Attempts | None = None,
+        app_passwords: AppPasswordLogins | None = None,
+        proxy_user_header: str | None = None,
+        force_windows: bool = False,
+        administrators: Iterable[str] = (),
+        welcome: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """`welcome` is told the name of whoever logs in, once in a while."""
+        self._directory, self._rules = directory, rules
+        self._realm, self._offer_basic = realm, offer_basic
+        self._digest, self._attempts, self._app_passwords = digest, attempts, app_passwords
+        self._proxy_user_header = None if proxy_user_header is None else proxy_user_header.lower()
+        self._force_windows = force_windows
+        self._administrators = tuple(administrators)
+        self._welcome = welcome
+        anybody = rules.anonymous()
+        self._anybody = Identity(ANYBODY, anybody) if anybody.leads(ROOT) else None
+        self._has_logins = bool(directory)
+        self._key = os.urandom(32)
+        self._known: dict[bytes, _Known] = {}
+        self._changing = threading.Lock()
+        #: Each takes 64 MiB and a core for as long as it lasts.
+        self._hashing = threading.BoundedSemaphore(max(2, os.cpu_count() or 2))
+        self._looked = float("-inf")
+        #: Grows when accounts change: what was verified before is not remembered after.
+        self._generation = 0
 
-    def identify(self, authorization: str | None, now: float) -> Identity | None:
-        """Who is asking; None when nobody may do anything without a login. Raises nothing, whatever the field holds."""
-        login = credentials(authorization) if authorization is not None and len(self._accounts) else None
-        if login is not None:
-            principal = self._accounts.verify(*login, now)
-            return None if principal is None else Identity(principal, READ_WRITE)
-        return self._anybody
+    def identify(self, asking: Asking) -> Identity:
+        """Who is asking. Raises Unauthorized and TooManyRequests, and for an app password Unavailable while the state
+        is away; nothing else, whatever the fields hold."""
+        field = asking.headers.get("authorization")
+        if self._proxy_user_header is not None and asking.proxied:
+            name = asking.headers.get(self._proxy_user_header)
+            if name:
+                return self._vouched(name, asking)
+        if field is None or not self._has_logins:
+            return self._nobody(asking)
+        now = asking.now
+        if not 0 <= now - self._looked < LOOK_SECONDS:
+            self._look(now)
+        key = self._keyed(encoded(field))
+        known = self._known.get(key)
+        if known is not None and known.until > now:
+            if known.identity is None:
+                raise self.unauthorized(now)
+            if known.used is not None:
+                known.used.touch(now, asking.address)
+            return known.identity
+        return self._logged_in(field, key, asking)
 
     def could_be_more(self, identity: Identity) -> bool:
         """Might a login allow what this identity may not do?"""
-        return identity.principal.is_anonymous and len(self._accounts) > 0
+        return identity.principal.is_anonymous and self._has_logins
 
-    def unauthorized(self) -> Unauthorized:
-        """The answer to somebody who must log in first."""
-        return Unauthorized("Log in with a user name and a password.", [challenge(self._realm)])
+    def is_administrator(self, principal: Principal) -> bool:
+        """May they do what is for administrators?"""
+        return not principal.is_anonymous and self.belongs(principal.name, self._administrators)
+
+    def belongs(self, name: str, wanted: Iterable[str]) -> bool:
+        """Is the user of that name one of these users and @groups?"""
+        groups = {f"@{group}" for group in self._directory.vouched(name).groups}
+        return any(each == name or each in groups for each in wanted)
+
+    def permissions_of(self, name: str) -> Permissions:
+        """What the user of that name may do."""
+        return self._rules.of(name, self._directory.vouched(name).groups)
+
+    def account(self, name: str) -> Account | None:
+        return self._directory.find(name)
+
+    def unauthorized(self, now: float, *, stale: bool = False) -> Unauthorized:
+        """The answer to somebody who must log in first. The strongest way comes first: RFC 7616 §3.7, and Windows
+        takes the first that it knows."""
+        challenges = [] if self._digest is None else self._digest.challenges(now, stale=stale)
+        if self._offer_basic or not challenges:
+            challenges.append(basic.challenge(self._realm))
+        return Unauthorized("Log in with a user name and a password.", challenges)
+
+    # --- one after another
+
+    def _nobody(self, asking: Asking) -> Identity:
+        if self._anybody is None:
+            raise self.unauthorized(asking.now)
+        agent = asking.headers.get("user-agent", "") if self._force_windows and self._has_logins else ""
+        if agent.startswith(_WINDOWS):
+            raise self.unauthorized(asking.now)
+        return self._anybody
+
+    def _vouched(self, field: str, asking: Asking) -> Identity:
+        """A proxy has verified who it is. Raises Unauthorized for a name that nobody can have."""
+        now = asking.now
+        if not 0 <= now - self._looked < LOOK_SECONDS:
+            self._look(now)
+        key = self._keyed(b"\0proxy\0" + encoded(field))
+        known = self._known.get(key)
+        if known is not None and known.identity is not None and known.until > now:
+            return known.identity
+        name = basic.text_of(field.encode("latin-1", "replace")).strip()
+        if not name or not name.isprintable() or "/" in name or "," in name or ":" in name:
+            raise self.unauthorized(now)
+        generation = self._generation
+        identity = self._identity(self._directory.vouched(name))
+        self._remember(key, _Known(identity, now + CACHE_SECONDS, None), generation)
+        return identity
+
+    def _logged_in(self, field: str, key: bytes, asking: Asking) -> Identity:
+        if self._digest is not None and field.lstrip()[:7].lower() == "digest ":
+            return self._by_digest(self._digest, field, asking)
+        login = basic.credentials(field) if self._offer_basic else None
+        if login is None:
+            return self._nobody(asking)
+        return self._by_password(*login, key, asking)
+
+    def _by_digest(self, digest: DigestLogins, field: str, asking: Asking) -> Identity:
+        now, generation = asking.now, self._generation
+        result = digest.verify(field, asking)
+        # Of somebody who has logged in from there with that nonce before, nobody needs to ask whether they may try.
+        key = self._keyed(encoded(f"\0digest\0{asking.address}\0{result.nonce}\0{result.name}"))
+        if result.account is not None:
+            known = self._known.get(key)
+            if known is not None and known.identity is not None and known.until > now:
+                return known.identity
+        with self._attempt(asking, result.name, encoded(field)) as attempt:
+            if result.account is None and not result.stale:
+                self._fail(result.name, asking, "digest", attempt)
+            if attempt is not None:
+                attempt.succeeded()
+        if result.account is None:
+            raise self.unauthorized(now, stale=True)
+        identity = self._identity(result.account)
+        self._remember(key, _Known(identity, now + CACHE_SECONDS, None), generation)
+        return identity
+
+    def _by_password(self, name: str, password: str, key: bytes, asking: Asking) -> Identity:
+        now, generation = asking.now, self._generation
+        account = self._directory.find(name)
+        # Those who wait for their turn are no attempts yet: many may come at once behind one address.
+        with self._hashing, self._attempt(asking, name, encoded(f"{len(name)}:{name}{password}")) as attempt:
+            known = self._known.get(key)  # others who came with the same have been verified meanwhile
+            if known is not None and known.until > now:
+                if known.identity is None:
+                    raise self.unauthorized(now)
+                login_identity, until, used = known.identity, known.until, known.used
+            else:
+                login = self._verified(account, name, password, now)
+                if login is None:
+                    self._remember(key, _Known(None, now + WRONG_SECONDS, None), generation)
+                    self._fail(name, asking, "basic", attempt)
+                used = login.used
+                login_identity = self._identity(login.account, used)
+                until = min(now + CACHE_SECONDS, login.until)
+                self._remember(key, _Known(login_identity, until, used), generation)
+            if attempt is not None:
+                attempt.succeeded()
+        if used is not None:
+            used.touch(now, asking.address)
+        return login_identity
+
+    def _verified(self, account: Account | None, name: str, password: str, now: float) -> Login | None:
+        """An unknown name costs what a wrong password costs."""
+        owner = self._directory.vouched(name) if account is None and self._proxy_user_header else account
+        if self._app_passwords is not None and owner is not None:
+            # Also of users whom only a proxy knows: it is how their programs log in.
+            used = self._app_passwords.login(name, password, now)
+            if used is not None:
+                return Login(owner, used.until, used)
+        credential: Credential | None = None if account is None else account.credential
+        right = (credential or self._directory.decoy(name)).matches(encoded(password))
+        return Login(account) if account is not None and credential is not None and right else None
+
+    def _attempt(self, asking: Asking, name: str, guess: bytes) -> AbstractContextManager[Attempt | None]:
+        if self._attempts is None:
+            return nullcontext()
+        return self._attempts.attempt(asking.address, name, guess, asking.now)
+
+    def _fail(self, name: str, asking: Asking, scheme: str, attempt: Attempt | None) -> NoReturn:
+        if attempt is None or attempt.is_new:
+            _log.warning("%s", failure_line(name, asking.address, scheme))
+        raise self.unauthorized(asking.now)
+
+    def _identity(self, account: Account, used: Used | None = None) -> Identity:
+        self._welcome(account.name)
+        permissions = self._rules.of(account.name, account.groups)
+        return Identity(account.principal, permissions if used is None else used.narrowed(permissions))
+
+    # --- what is remembered
+
+    def _keyed(self, data: bytes) -> bytes:
+        # Keyed by a secret of this process: the memory is no table of passwords.
+        return blake2b(data, key=self._key, digest_size=24).digest()
+
+    def _remember(self, key: bytes, known: _Known, generation: int) -> None:
+        with self._changing:
+            if generation != self._generation:
+                return
+            while len(self._known) >= _REMEMBERED:
+                self._known.pop(next(iter(self._known)))
+            self._known[key] = known
+
+    def _look(self, now: float) -> None:
+        with self._changing:
+            self._looked = now
+            accounts = self._directory.changed()
+            app_passwords = self._app_passwords is not None and self._app_passwords.changed()
+            if accounts or app_passwords:
+                self._known.clear()
+                self._generation += 1
+
+
+def failure_line(name: str, address: str, scheme: str) -> str:
+    """What is logged of a failed login. Programs read it (fail2ban): its form does not change. A name is escaped, so
+    that nobody writes lines of his own into the log."""
+    shown = name[:100].encode("unicode_escape").decode("ascii").replace('"', "\\x22")
+    return f'login failed: address={address or "-"} scheme={scheme} user="{shown}"'

@@ -22,14 +22,19 @@ def credentials(field: str | None) -> tuple[str, str] | None:
         data = b64decode(value.strip(), validate=True)
     except (binascii.Error, ValueError):
         return NOBODY
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError:
-        text = data.decode("latin-1")  # clients that do not know the charset parameter
+    text = text_of(data)
     name, colon, password = text.partition(":")
     if not colon:
         return NOBODY
     return name.rpartition("\\")[2], password
+
+
+def text_of(data: bytes) -> str:
+    """UTF-8, or else Latin-1: of clients that do not know the charset parameter."""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
 
 
 def challenge(realm: str) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from html import escape
 
+from davserver.methods.permits import Seen
 from davserver.protocol.headers import utc
 from davserver.protocol.messages import Request, Response
-from davserver.protocol.paths import quote_name
+from davserver.protocol.paths import DavPath, quote_name
 from davserver.storage.node import Node
-from davserver.storage.share import Shares
+from davserver.storage.share import Share, Shares
 
 _STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem}"
@@ -57,9 +58,16 @@ def _page(request: Request, members: list[tuple[str, Node]]) -> Iterator[bytes]:
 
 def _members(request: Request, shares: Shares) -> list[tuple[str, Node]]:
     share = shares.of(request.path)
+    seen = Seen(request, request.path)
     found = dict(share.tree.members(request.path))
+    if not seen.all or share.tree.follows_links:
+        found = {name: node for name, node in found.items() if _is_shown(share, seen, request.path.child(name), node)}
     for mount in shares.mounted_in(request.path):
         node = mount.tree.stat(mount.at)
-        if node is not None:
+        if node is not None and seen.shows(mount.at.name, node):
             found[mount.at.name] = node
     return sorted(found.items(), key=lambda item: (not item[1].is_collection, item[0].casefold()))
+
+
+def _is_shown(share: Share, seen: Seen, path: DavPath, node: Node) -> bool:
+    return seen.shows(path.name, node, share.tree.locate(path) if node.is_link else None)

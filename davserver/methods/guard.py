@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from davserver.methods.permits import is_visible
 from davserver.protocol import conditions
 from davserver.protocol.conditions import UNMAPPED, ResourceState
 from davserver.protocol.errors import (
@@ -28,7 +29,6 @@ from davserver.protocol.errors import (
     Forbidden,
     Locked,
     NotFound,
-    NotPermitted,
     PreconditionFailed,
     Unavailable,
 )
@@ -43,7 +43,7 @@ from davserver.protocol.locks import (
     is_forgivable,
     is_unchanged,
 )
-from davserver.protocol.messages import Action, Request
+from davserver.protocol.messages import Request
 from davserver.protocol.paths import DavPath
 from davserver.storage.lock_hold import LockHold, View
 from davserver.storage.node import Node
@@ -186,6 +186,8 @@ class Guard:
                 share = self.shares.of(path)
             except NotFound:
                 return UNMAPPED
+            if path != self.request.path and not is_visible(self.request, path):
+                return UNMAPPED  # what may not be known about is not there
             tokens = frozenset[str]()
             if asks_for_locks:
                 # RFC 4918 §10.4.4: a state token matches whoever holds the lock; whether it may be used is another
@@ -226,12 +228,6 @@ def require_parent(share: Share, path: DavPath) -> None:
     parent = None if path == share.at else share.tree.stat(path.parent)
     if parent is None or not parent.is_collection:
         raise Conflict("The parent collection does not exist; create it with MKCOL first.", paths=[path])
-
-
-def require_permission(request: Request, action: Action, path: DavPath) -> None:
-    """Raises NotPermitted unless the principal may do `action` at `path`."""
-    if not request.permissions.allows(action, path):
-        raise NotPermitted(f"You may not {action.value} here.", paths=[path])
 
 
 def require_removable(shares: Shares, path: DavPath) -> None:

@@ -11,12 +11,13 @@ from functools import cached_property
 from itertools import islice
 
 from davserver.methods.live import Entry
+from davserver.methods.permits import Seen
 from davserver.methods.plan import Wanted, plan_for
 from davserver.protocol import xml_out
 from davserver.protocol.errors import Unavailable
 from davserver.protocol.holder import Viewer
 from davserver.protocol.locks import Depth, Lock
-from davserver.protocol.messages import Action, Request
+from davserver.protocol.messages import Action, Request, Rights
 from davserver.protocol.paths import DavPath, quote_name
 from davserver.protocol.properties import AllProp
 from davserver.storage.node import Node
@@ -61,25 +62,29 @@ class Listing:
         mounted = {mount.at.name: mount for mount in self._shares.mounted_in(collection)}
         setting = self._setting(share, collection, len(collection.segments) + 1)
         response, of = self._plan.response, stored.of
+        seen = Seen(self._request, collection)
         members = share.tree.members(collection)
 
         def answers() -> Iterator[tuple[str, Node, bytes]]:
             while block := list(islice(members, BLOCK)):
                 stored.read([name for name, _ in block])
                 for name, node in block:
-                    if name in mounted:
+                    if name in mounted or not (seen.all or node.is_link or seen.shows(name, node)):
                         continue
                     href = base + quote_name(name) + ("/" if node.is_collection else "")
                     if node.is_link:
                         # Locks and properties are those of what the link leads to.
                         true = share.tree.locate(collection.child(name))
-                        entry = Entry(href, name, node, *_stored(share, true), setting)
+                        if not seen.shows(name, node, true):
+                            continue
+                        there = self._setting(share, true, len(true.segments))
+                        entry = Entry(href, name, node, *_stored(share, true), there)
                     else:
                         entry = _new(Entry, (href, name, node, *of(name), setting))
                     yield name, node, response(entry)
             for name, mount in mounted.items():
                 node_there = mount.tree.stat(mount.at)
-                if node_there is not None:
+                if node_there is not None and seen.shows(name, node_there):
                     yield name, node_there, self.itself(mount.at, base + quote_name(name) + "/", node_there)
 
         return answers()
@@ -92,9 +97,26 @@ class _Setting:
     """Of the resource at `path`, or of the members of the collection there. `level`: the names in their paths."""
 
     def __init__(self, request: Request, share: Share, path: DavPath, level: int, *, compact: bool) -> None:
-        self.lockable = not share.read_only and request.permissions.allows(Action.WRITE, path)
         self._request, self._share, self._path, self._level = request, share, path, level
+        #: The same for all, if it is.
+        self._rights = request.permissions.whole(path)
+        if share.read_only:
+            self._rights = tuple(action for action in request.permissions.rights(path) if action is Action.READ)
         self._no_locks = "" if compact else "<D:lockdiscovery/>"
+
+    def rights(self, entry: Entry) -> Rights:
+        if self._rights is not None:
+            return self._rights
+        is_member = len(self._path.segments) < self._level
+        path = self._path.child(entry.name) if is_member else self._path
+        return self._request.permissions.rights(path)
+
+    @property
+    def principal(self) -> str:
+        name = self._request.principal.name
+        if not name:
+            return "<D:unauthenticated/>"  # RFC 5397 §3
+        return f"<D:href>{self._request.prefix}/-/principals/{quote_name(name)}/</D:href>"
 
     def lockdiscovery(self, entry: Entry) -> str:
         if not entry.locks:

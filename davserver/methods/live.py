@@ -8,11 +8,13 @@ that in, once a member.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 from davserver.protocol.headers import format_http_date, format_iso_date
 from davserver.protocol.locks import Lock
 from davserver.protocol.media_types import media_type
+from davserver.protocol.messages import Action, Rights
 from davserver.protocol.properties import DAV, RESOURCETYPE, PropName
 from davserver.protocol.xml_out import escaped
 from davserver.storage.node import Node
@@ -22,8 +24,12 @@ from davserver.storage.tree import Space
 class Setting(Protocol):
     """What is the same for all resources of one collection: who asks, and what they may do there."""
 
-    #: They could take a lock here.
-    lockable: bool
+    def rights(self, entry: Entry) -> Rights:
+        """What they may do with the resource; in a share that cannot be written they only read."""
+
+    @property
+    def principal(self) -> str:
+        """Who asks: the content of DAV:current-user-principal."""
 
     def lockdiscovery(self, entry: Entry) -> str: ...
 
@@ -86,6 +92,23 @@ def _available(entry: Entry) -> int:
 _ENTRY = "<D:lockentry><D:lockscope><D:%s/></D:lockscope><D:locktype><D:write/></D:locktype></D:lockentry>"
 _LOCKABLE = _ENTRY % "exclusive" + _ENTRY % "shared"
 
+#: RFC 3744 §3: read, and what is in DAV:write. On a collection members are bound and unbound.
+_ON_ANY = {
+    Action.READ: ("read", "read-current-user-privilege-set"),
+    Action.WRITE: ("write-content", "write-properties"),
+}
+_ON_COLLECTIONS = {**_ON_ANY, Action.CREATE: ("bind",), Action.DELETE: ("unbind",)}
+
+
+@lru_cache
+def _privileges(rights: Rights, *, collection: bool) -> str:
+    granted = _ON_COLLECTIONS if collection else _ON_ANY
+    names = [name for action, parts in granted.items() if action in rights for name in parts]
+    if all(action in rights for action in granted):
+        names.insert(0, "write")
+    return "".join(f"<D:privilege><D:{name}/></D:privilege>" for name in names)
+
+
 DISPLAYNAME = PropName(DAV, "displayname")
 SUPPORTEDLOCK = PropName(DAV, "supportedlock")
 LOCKDISCOVERY = PropName(DAV, "lockdiscovery")
@@ -106,7 +129,14 @@ FORMS: Mapping[PropName, Form] = {
     # RFC 4331: of collections.
     PropName(DAV, "quota-available-bytes"): _collection_only("quota-available-bytes", _available),
     PropName(DAV, "quota-used-bytes"): _collection_only("quota-used-bytes", lambda e: e.setting.space.used),
+    PropName(DAV, "current-user-principal"): _both("current-user-principal", lambda e: e.setting.principal),
+    PropName(DAV, "current-user-privilege-set"): _both(
+        "current-user-privilege-set",
+        lambda e: _privileges(e.setting.rights(e), collection=e.node.is_collection),
+    ),
+    # RFC 3744 §5.1: empty where files have no owner; who made one is not kept.
+    PropName(DAV, "owner"): Form("<D:owner/>", "<D:owner/>"),
     # Where locking would be refused LibreOffice must not be told that it could: it shows an error box.
-    SUPPORTEDLOCK: _both("supportedlock", lambda entry: _LOCKABLE if entry.setting.lockable else ""),
+    SUPPORTEDLOCK: _both("supportedlock", lambda e: _LOCKABLE if Action.LOCK in e.setting.rights(e) else ""),
     LOCKDISCOVERY: Form("%s", "%s", lambda entry: entry.setting.lockdiscovery(entry)),
 }

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from davserver.methods.guard import Guard, Passage, require_parent, writing
+from davserver.methods.permits import require_change, require_tree
 from davserver.protocol import xml, xml_out
 from davserver.protocol.errors import BadRequest, Conflict, LockConflict, Locked, NotFound, PreconditionFailed
 from davserver.protocol.headers import accepts, parse_depth, parse_lock_token, parse_timeout
 from davserver.protocol.locked import MAX_NAMED, locked_element
 from davserver.protocol.locks import Claim, Depth, Kind, Lock, LockRequest, covers
-from davserver.protocol.messages import Request, Response
+from davserver.protocol.messages import Action, Request, Response
 from davserver.protocol.paths import DavPath
 from davserver.storage import changes
 from davserver.storage.lock_hold import View
@@ -38,6 +39,7 @@ def lock(request: Request, shares: Shares) -> Response:
     with guard.enter(request.path) as passage:
         while True:
             node = _target(guard)
+            _require_lockable(guard, node, depth)
             _check(passage, request.path, node)
             wanted = _wanted(guard, node, depth, info, wishes)
             try:
@@ -74,6 +76,16 @@ def _target(guard: Guard) -> Node | None:
         if path.slash:
             raise Conflict("There is no collection at this path; create it with MKCOL first.", paths=[path])
     return node
+
+
+def _require_lockable(guard: Guard, node: Node | None, depth: Depth) -> None:
+    """A lock keeps others from changing it: that is for those who may change it themselves, all of it."""
+    request = guard.request
+    if node is not None and node.is_collection:
+        if depth is Depth.INFINITY:
+            require_tree(request, guard.share, request.path, node, Action.LOCK)
+    else:
+        require_change(request, request.path, node)
 
 
 def _require_no_file(guard: Guard) -> None:

@@ -6,11 +6,13 @@ between file systems, a copy that becomes visible before the source goes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 from unicodedata import normalize
 
-from davserver.methods.guard import Guard, Passage, require_permission, require_removable, require_writable
+from davserver.methods.guard import Guard, Passage, require_removable, require_writable
+from davserver.methods.permits import permit_copy, require_new_tree, require_permission, require_target, require_tree
 from davserver.protocol.errors import BadRequest, Forbidden, InsufficientStorage, PreconditionFailed
 from davserver.protocol.headers import parse_depth, parse_destination, parse_overwrite
 from davserver.protocol.locks import Claim, Depth
@@ -53,7 +55,7 @@ def copy(request: Request, shares: Shares) -> Response:
     if depth is Depth.ONE:
         raise BadRequest("COPY takes Depth: 0 or infinity.")  # RFC 4918 §9.8.3
     guard = Guard(request, shares)
-    guard.existing()
+    source_node = guard.existing()
     target = _target(guard)
     if target.path == request.path or target.respelt:
         # RFC 4918 §9.8.5.
@@ -61,11 +63,14 @@ def copy(request: Request, shares: Shares) -> Response:
     source, recursive = request.path, depth is Depth.INFINITY
     guard.require_readable(source, below=recursive)
     node = target.look()
+    _require_place(guard, target, source_node, node)
     guard.look(_copy_claim(target, node))
-    staged = _stage_copy(guard.share, source, target, recursive=recursive, replaced=_size(node))
+    permit = permit_copy(request, source, target.path)
+    staged = _stage_copy(guard.share, source, target, recursive=recursive, replaced=_size(node), permit=permit)
     with staged, guard.enter(target.path) as passage:
         while True:
             node = target.look()
+            _require_place(guard, target, source_node, node)
             passage.check(_copy_claim(target, node))
             replaced = _size(node)
             try:
@@ -102,6 +107,7 @@ def move(request: Request, shares: Shares) -> Response:
     with guard.enter(source, target.path, respelt=target.respelt) as passage:
         while True:
             node, there = guard.existing(), target.look()
+            _require_move(guard, target, node, there)
             passage.check(_move_claim(source, target, there))
             try:
                 moved = _move(guard, passage, target, node, there)
@@ -165,7 +171,7 @@ def _target(guard: Guard) -> _Target:
     if respelt:
         path = path.parent.child(normalize("NFC", asked.name))
     target = _Target(path, share, parse_overwrite(request.headers.get("Overwrite")), respelt and path != request.path)
-    require_permission(request, Action.WRITE, path)
+    require_target(request, path)
     require_writable(share, path)
     if path != request.path and path.contains(request.path):
         raise Forbidden("The destination holds the source; it cannot be replaced by it.", paths=[path])
@@ -173,8 +179,36 @@ def _target(guard: Guard) -> _Target:
     return target
 
 
+def _require_place(guard: Guard, target: _Target, node: Node, there: Node | None) -> None:
+    """May what `node` is stand where `there` is? A file in the place of a file changes it; anything else takes away
+    what is there, and makes something new."""
+    request = guard.request
+    if there is None:
+        require_permission(request, target.path, Action.CREATE)
+    elif node.is_collection or there.is_collection:
+        require_tree(request, target.share, target.path, there, Action.DELETE, Action.CREATE)
+    else:
+        require_permission(request, target.path, Action.WRITE)
+
+
+def _require_move(guard: Guard, target: _Target, node: Node, there: Node | None) -> None:
+    """Who moves something could read it where it goes, so they must be allowed to read it where it is."""
+    request, share = guard.request, guard.share
+    require_tree(request, share, request.path, node, Action.DELETE, Action.READ)
+    _require_place(guard, target, node, there)
+    if there is None or node.is_collection:
+        require_new_tree(request, share, request.path, node, target.path)
+
+
 def _stage_copy(
-    share: Share, source: DavPath, target: _Target, *, recursive: bool, replaced: int, everything: bool = False
+    share: Share,
+    source: DavPath,
+    target: _Target,
+    *,
+    recursive: bool,
+    replaced: int,
+    everything: bool = False,
+    permit: Callable[[tuple[str, ...]], None] = lambda _: None,
 ) -> StagedCopy:
     """A copy of the source beside the destination, where a file of `replaced` bytes makes room. Raises
     InsufficientStorage as soon as it is too large."""
@@ -189,7 +223,9 @@ def _stage_copy(
 
     left = replaced + (target.share.quota.left if target.share.quota is not None else 0)
     slot = tree.stage(target.path, tree.look(target.path).device).new_slot()
-    return stage_copy(share.tree, source, tree, slot, recursive=recursive, everything=everything, spend=spend)
+    return stage_copy(
+        share.tree, source, tree, slot, recursive=recursive, everything=everything, spend=spend, permit=permit
+    )
 
 
 def _copy_claim(target: _Target, node: Node | None) -> Claim:

@@ -11,6 +11,7 @@ from itertools import chain
 
 from davserver.methods.guard import Guard
 from davserver.methods.listing import Listing
+from davserver.methods.permits import require_content
 from davserver.methods.write import grouped
 from davserver.protocol import properties, xml, xml_out
 from davserver.protocol.errors import Forbidden, NotFound
@@ -34,6 +35,7 @@ def propfind(request: Request, shares: Shares) -> Response:
     preferences = parse_preferences(request.headers.get("Prefer"), request.headers.get("Brief"))
     wanted = xml.parse_propfind(xml.read_body(request.body, share.limits.xml))
     node = guard.existing()
+    require_content(request, request.path, node)
     guard.fresh(node)
     if depth is Depth.INFINITY and node.is_collection and not share.limits.propfind_infinity:
         raise Forbidden("List one level at a time (Depth: 1).", element="propfind-finite-depth")

@@ -7,6 +7,7 @@ from functools import lru_cache
 from davserver.methods.folder_page import folder_page
 from davserver.methods.guard import Guard
 from davserver.methods.partial import MEDIA_TYPE
+from davserver.methods.permits import is_visible, require_content
 from davserver.methods.ranges import Multipart
 from davserver.methods.write import (
     COLLECTION_METHODS,
@@ -20,36 +21,43 @@ from davserver.protocol.errors import NotFound, UriTooLong
 from davserver.protocol.headers import format_http_date, parse_range
 from davserver.protocol.media_types import media_type, runs_scripts
 from davserver.protocol.messages import Action, FileSlice, Request, Response
+from davserver.protocol.paths import DavPath
 from davserver.storage.node import Node
 from davserver.storage.share import Share, Shares
 
 READ_METHODS = frozenset({"OPTIONS", "GET", "HEAD", "PROPFIND"})
+LOCK_METHODS = frozenset({"LOCK", "UNLOCK"})
 
 
 def options(request: Request, shares: Shares) -> Response:
     """RFC 9110 §9.3.7, RFC 4918 §10.1. 200 at every path, mapped or not, and without a login: Explorer asks at
     the root, Office at the parent of the document, gvfs at every parent, all before they log in."""
     share = shares.of(request.path)
+    visible = is_visible(request, request.path)
     try:
-        node = share.tree.stat(request.path)
+        node = share.tree.stat(request.path) if visible else None
     except UriTooLong:
         node = None  # no file can have such a name; OPTIONS is answered at every path all the same
     slash = request.path.slash
     allow: tuple[str, ...]
-    if node is None:
+    if not visible:
+        allow = (*FILE_METHODS, "MKCOL")  # it does not tell whether anything is there
+    elif node is None:
         allow = UNMAPPED_COLLECTION_METHODS if slash else UNMAPPED_METHODS
     elif node.is_collection:
         allow = COLLECTION_METHODS
     else:
         allow = NO_METHODS if slash else FILE_METHODS
-    writable = may_write(request, share)
-    if not writable:
+    if not may_change(request, share):
         allow = tuple(method for method in allow if method in READ_METHODS)
+    lockable = may_lock(request, share, request.path)
+    if not lockable:
+        allow = tuple(method for method in allow if method not in LOCK_METHODS)
     return Response(
         200,
         (
             # Finder mounts read-only, and Office opens read-only without an error, where class 2 is missing.
-            ("DAV", "1, 2, 3, extended-mkcol, sabredav-partialupdate" if writable else "1, 3"),
+            ("DAV", "1, 2, 3, extended-mkcol, sabredav-partialupdate" if lockable else "1, 3"),
             ("MS-Author-Via", "DAV"),
             ("Allow", ", ".join(allow)),
             ("Accept-Ranges", "bytes"),
@@ -67,6 +75,7 @@ def get(request: Request, shares: Shares) -> Response:
     node = file.node
     if request.path.slash and not node.is_collection:
         raise NotFound("There is no collection at this path.")
+    require_content(request, request.path, node)
     fresh = guard.fresh(node)
     if node.is_collection:
         # Never 304: the page shows members, which change without their folder.
@@ -76,8 +85,18 @@ def get(request: Request, shares: Shares) -> Response:
     return _content(request, node, FileSlice(file.fd, 0, node.size, file.close))
 
 
-def may_write(request: Request, share: Share) -> bool:
-    return not share.read_only and request.permissions.allows(Action.WRITE, request.path)
+def may_change(request: Request, share: Share) -> bool:
+    rights = request.permissions.rights(request.path)
+    return not share.read_only and (rights not in ((), (Action.READ,)) or _differs(request, request.path))
+
+
+def may_lock(request: Request, share: Share, path: DavPath) -> bool:
+    """There, or somewhere below: what Finder mounts is writable as a whole, or not at all."""
+    return not share.read_only and (request.permissions.allows(Action.LOCK, path) or _differs(request, path))
+
+
+def _differs(request: Request, path: DavPath) -> bool:
+    return request.permissions.whole(path) is None
 
 
 def _content(request: Request, node: Node, whole: FileSlice) -> Response:

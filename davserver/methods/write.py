@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from davserver.methods.guard import Guard, require_removable, writing
+from davserver.methods.permits import require_change, require_tree
 from davserver.methods.upload import Upload, wanted_mtime, written
 from davserver.protocol import properties, xml, xml_out
 from davserver.protocol.errors import BadRequest, MethodNotAllowed, NotFound, UnsupportedMediaType
 from davserver.protocol.headers import parse_depth
 from davserver.protocol.locks import Claim, Depth
-from davserver.protocol.messages import Request, Response
+from davserver.protocol.messages import Action, Request, Response
 from davserver.protocol.properties import RESOURCETYPE, Outcome, Plan
 from davserver.storage import changes
 from davserver.storage.node import AlreadyThere, Node
@@ -142,7 +143,7 @@ def delete(request: Request, shares: Shares) -> Response:
         raise BadRequest("A collection can be deleted with Depth: infinity only.")
     require_removable(shares, path)
     with guard.enter(path) as passage:
-        guard.existing()
+        require_tree(request, share, path, guard.existing(), Action.DELETE)
         passage.check(Claim(trees=(path,), members_of=(path.parent,)))
         removed = changes.delete(shares, passage.hold, path)
     share.give_back(removed.empty())
@@ -180,6 +181,7 @@ def _properties_of_new(request: Request, guard: Guard) -> Plan:
 def _replaceable(request: Request, node: Node | None) -> Node | None:
     """What a PUT would replace. Raises MethodNotAllowed for a collection, and for a URL that means one; NotFound for a
     file that is addressed like one."""
+    require_change(request, request.path, node)
     if node is not None and node.is_collection:
         raise _exists(node)
     if request.path.slash:

@@ -79,6 +79,10 @@ class NotFound(Refused):
     status = 404
 
 
+class NotKnown(NotFound):
+    """What this principal may not even know about, whether it is there or not; somebody else might."""
+
+
 class MethodNotAllowed(Refused):
     """RFC 9110 §15.5.6: the answer names the methods that the target does allow."""
 
@@ -132,6 +136,20 @@ class UnsupportedMediaType(Refused):
     @property
     def headers(self) -> tuple[tuple[str, str], ...]:
         return () if self.accept_patch is None else (("Accept-Patch", self.accept_patch),)
+
+
+class TooManyRequests(Refused):
+    """RFC 6585 §4: too many logins have failed; nothing was looked at. `retry_after` in seconds."""
+
+    status = 429
+
+    def __init__(self, message: str, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        return (("Retry-After", str(self.retry_after)),)
 
 
 class HeaderFieldsTooLarge(Refused):

@@ -20,13 +20,31 @@ class Action(Enum):
     """What a principal may or may not do with a path."""
 
     READ = "read"
+    #: Change what is there.
     WRITE = "write"
+    #: Make something where nothing is.
+    CREATE = "create"
+    DELETE = "delete"
+    LOCK = "lock"
+
+
+#: In the order of `Action`. Few, and compared by identity: an Enum's own hash is slow.
+Rights = tuple[Action, ...]
 
 
 class Permissions(Protocol):
-    """Who is asking has been settled; this says what they may do where."""
+    """Who is asking has been settled; this says what they may do where. Nobody asks whether anything is there: what
+    the answer is must not tell."""
+
+    def rights(self, path: DavPath) -> Rights: ...
 
     def allows(self, action: Action, path: DavPath) -> bool: ...
+
+    def leads(self, path: DavPath) -> bool:
+        """Is something below that they may do something with? Then a collection on the way to it may be seen."""
+
+    def whole(self, path: DavPath) -> Rights | None:
+        """The rights at `path` where everything below it has the same; None where that may differ."""
 
 
 class Headers(Mapping[str, str]):

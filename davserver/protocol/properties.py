@@ -83,7 +83,9 @@ class LiveProperty:
 
 RESOURCETYPE = PropName(DAV, "resourcetype")
 
-#: RFC 4918 §15 and RFC 4331 (quota: shown only when named, §3 and §4 there). In the order of an answer;
+#: RFC 4918 §15, RFC 4331 (quota: shown only when named, §3 and §4 there), and what RFC 5397 and RFC 3744 say of who
+#: asks and what they may do (shown only when named: RFC 3744 §5, and Finder stumbles over hrefs it has not asked for).
+#: In the order of an answer;
 #: lockdiscovery is last since LibreOffice takes the last href of a response for the resource's own.
 #: displayname SHOULD NOT be protected (§15.2); where nobody set it, it is the name, since GNOME Files shows it.
 LIVE: Mapping[PropName, LiveProperty] = {
@@ -96,6 +98,9 @@ LIVE: Mapping[PropName, LiveProperty] = {
     PropName(DAV, "displayname"): LiveProperty(kept=True),
     PropName(DAV, "quota-available-bytes"): LiveProperty(in_allprop=False),
     PropName(DAV, "quota-used-bytes"): LiveProperty(in_allprop=False),
+    PropName(DAV, "current-user-principal"): LiveProperty(in_allprop=False),
+    PropName(DAV, "current-user-privilege-set"): LiveProperty(in_allprop=False),
+    PropName(DAV, "owner"): LiveProperty(in_allprop=False),
     PropName(DAV, "supportedlock"): LiveProperty(),
     PropName(DAV, "lockdiscovery"): LiveProperty(),
 }

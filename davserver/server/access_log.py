@@ -6,7 +6,6 @@ import logging
 from typing import NamedTuple
 
 _log = logging.getLogger("davserver.access")
-_audit = logging.getLogger("davserver.audit")
 
 
 class AccessEntry(NamedTuple):
@@ -43,11 +42,6 @@ def log_access(*, address: str, user: str, method: str, target: str, status: int
     )
     # `Logger.info` would look for the line of code that calls it, which costs more than all the rest.
     _log.handle(logging.LogRecord(_log.name, logging.INFO, "", 0, entry, None, None))
-
-
-def log_failed_login(*, address: str, user: str) -> None:
-    """Somebody brought a password that is not this user's, or a name that nobody has."""
-    _audit.warning("login as %s from %s failed", printable(user) or "-", address or "-")
 
 
 def printable(text: str) -> str:

@@ -11,27 +11,29 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import cache, partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from wsgidav.wsgidav_app import WsgiDAVApp
 
-from davserver.access.access import STRANGER, Access, Identity
-from davserver.access.basic import credentials
+from davserver.access.access import STRANGER, Access, Asking, Identity
 from davserver.operations.figures import Figures
 from davserver.operations.pages import Page
-from davserver.protocol.errors import InternalError, Locked, NotPermitted, Refused
+from davserver.protocol.errors import InternalError, Locked, NotKnown, NotPermitted, Refused
 from davserver.protocol.holder import Reveal, Viewer
 from davserver.protocol.locks import ANYBODY, Principal
 from davserver.protocol.messages import FileSlice, Headers, Request, Response
 from davserver.protocol.paths import DavPath
 from davserver.protocol.reasons import reason
 from davserver.protocol.refusal import render
-from davserver.server.access_log import is_logging, log_access, log_failed_login
+from davserver.server.access_log import is_logging, log_access
 from davserver.server.compression import compressed
+from davserver.server.cors import Cors
 from davserver.server.dispatch import method_of, perform
 from davserver.server.mount import Logged, Mount, Wsgi, environ_beside
+from davserver.server.people import People
 from davserver.server.request import client_of, framed, header_fields, open_request, target_path
 from davserver.server.share import ShareProvider
 from davserver.storage.lock_events import LockEvents
@@ -64,8 +66,10 @@ class Terminal:
         pages: Mapping[str, Page],
         seats: int,
         figures: Figures,
+        cors: Cors | None,
     ) -> None:
         self._shares = shares
+        self._cors = cors
         self._pages = pages
         self._figures = figures
         #: May be replaced at any time; a request keeps to the one it began with.
@@ -79,6 +83,9 @@ class Terminal:
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         exchange = _Exchange(environ, self._clock(), self._figures)
+        preflight = None if self._cors is None else self._cors.preflight(environ)
+        if preflight is not None:
+            return self._send(exchange, preflight, start_response)
         try:
             path = exchange.path = target_path(environ, self._prefix)
             if path.segments[:1] == RESERVED:
@@ -96,7 +103,13 @@ class Terminal:
             _log.exception("%s %s failed", environ["REQUEST_METHOD"], exchange.path or "?")
             failure = InternalError("The server failed; its log says why.")
             response = _finished(self._refusal(exchange, failure), environ)
-        start_response(_status_line(response.status), list(response.headers))
+        return self._send(exchange, response, start_response)
+
+    def _send(self, exchange: _Exchange, response: Response, start_response: StartResponse) -> Iterable[bytes]:
+        headers = list(response.headers)
+        if self._cors is not None:
+            headers += self._cors.fields(exchange.environ)
+        start_response(_status_line(response.status), headers)
         return exchange.send(response)
 
     def _refusal(self, exchange: _Exchange, refused: Refused) -> Response:
@@ -117,28 +130,15 @@ class Terminal:
         environ = exchange.environ
         method = method_of(environ["REQUEST_METHOD"])
         access = self.access
-        identity = self._identify(exchange, access)
-        if identity is None and method.action is not None:
-            raise access.unauthorized()
-        if identity is None or (method.action is None and access.could_be_more(identity)):
-            identity = STRANGER
+        asking = exchange.asking()
+        identity = access.identify(asking) if method.actions else _or_stranger(access, asking)
         request = self._request(exchange, path, identity)
         try:
             return perform(method, request, self._shares)
-        except NotPermitted as refused:
+        except (NotPermitted, NotKnown) as refused:
             if access.could_be_more(identity):
-                raise access.unauthorized() from refused
+                raise access.unauthorized(exchange.now) from refused
             raise
-
-    @staticmethod
-    def _identify(exchange: _Exchange, access: Access) -> Identity | None:
-        field = exchange.headers.get("Authorization")
-        identity = access.identify(field, exchange.now)
-        if identity is None and field is not None:
-            login = credentials(field)
-            if login is not None:
-                log_failed_login(address=exchange.environ.get("REMOTE_ADDR", ""), user=login[0])
-        return identity
 
     def _request(self, exchange: _Exchange, path: DavPath, identity: Identity) -> Request:
         exchange.principal = identity.principal
@@ -157,12 +157,12 @@ class Terminal:
     def _own(self, exchange: _Exchange, path: DavPath, page: Page) -> Response:
         """A page of the server's. Whether it needs a login is for the page to say."""
         access = self.access
-        identity = self._identify(exchange, access) or STRANGER
+        identity = _or_stranger(access, exchange.asking())
         try:
             return page(self._request(exchange, path, identity))
         except NotPermitted as refused:
             if access.could_be_more(identity):
-                raise access.unauthorized() from refused
+                raise access.unauthorized(exchange.now) from refused
             raise
 
     def _pass_on(self, exchange: _Exchange, path: DavPath, start_response: StartResponse) -> Iterable[bytes]:
@@ -171,6 +171,8 @@ class Terminal:
         def begin(line: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
             nonlocal status
             status = int(line[:3])
+            if self._cors is not None:
+                headers = [*headers, *self._cors.fields(exchange.environ)]
             return start_response(_status_line(status), headers, exc_info)
 
         environ = environ_beside(exchange.environ, path, self._prefix) | {_EXCHANGE: exchange}
@@ -186,22 +188,31 @@ class Terminal:
         return app, watch
 
     def _caller(self, environ: dict[str, Any]) -> Caller:
-        """Who asks, beside WebDAV as within. Raises Unauthorized."""
+        """Who asks, beside WebDAV as within. Raises Unauthorized, TooManyRequests."""
         from davserver.web.caller import Caller
 
         exchange: _Exchange = environ[_EXCHANGE]
         access = self.access
-        identity = self._identify(exchange, access)
-        if identity is None:
-            raise access.unauthorized()
+        identity = access.identify(exchange.asking())
         exchange.principal = identity.principal
         return Caller(
             identity.principal,
             identity.permissions,
             client_of(environ),
-            access.unauthorized() if access.could_be_more(identity) else None,
-            self._reveal,
+            unauthorized=access.unauthorized(exchange.now) if access.could_be_more(identity) else None,
+            is_administrator=access.is_administrator(identity.principal),
+            trusts_page=self._cors is not None and self._cors.trusts(environ),
+            reveal=self._reveal,
         )
+
+
+def _or_stranger(access: Access, asking: Asking) -> Identity:
+    """Where an answer needs no login, as OPTIONS at every path: a wrong one is none."""
+    try:
+        identity = access.identify(asking)
+    except Refused:
+        return STRANGER
+    return STRANGER if access.could_be_more(identity) else identity
 
 
 def _finished(response: Response, environ: Mapping[str, Any]) -> Response:
@@ -228,6 +239,18 @@ class _Exchange:
         self.path: DavPath | None = None
         self.principal: Principal = ANYBODY
         self._began = time.perf_counter()
+
+    def asking(self) -> Asking:
+        """The request, as far as a login depends on it."""
+        environ = self.environ
+        return Asking(
+            environ["REQUEST_METHOD"],
+            environ["REQUEST_URI"],
+            self.headers,
+            environ.get("REMOTE_ADDR", ""),
+            environ.get("davserver.proxied", False),
+            self.now,
+        )
 
     def send(self, response: Response) -> Iterable[bytes]:
         """The body as WSGI wants it. The access line is written when the last byte has gone out."""
@@ -277,6 +300,7 @@ class DavApp(WsgiDAVApp):  # type: ignore[misc]
     def __init__(
         self,
         shares: Shares,
+        people: People,
         access: Access,
         *,
         prefix: str = "",
@@ -285,9 +309,12 @@ class DavApp(WsgiDAVApp):  # type: ignore[misc]
         pages: Mapping[str, Page] = _NO_PAGES,
         seats: int = 250,
         figures: Figures | None = None,
+        cors: Cors | None = None,
     ) -> None:
         """`pages`: what stands below /-/, by its name there, beside the API. `seats`: requests that may wait for
         something to happen to a lock at the same time. `figures`: where requests are counted."""
+        self.people = people
+        self._locks = shares.locks
         self._terminal = Terminal(
             shares,
             access,
@@ -297,6 +324,7 @@ class DavApp(WsgiDAVApp):  # type: ignore[misc]
             pages=pages,
             seats=seats,
             figures=Figures() if figures is None else figures,
+            cors=cors,
         )
         super().__init__(
             {
@@ -321,6 +349,7 @@ class DavApp(WsgiDAVApp):  # type: ignore[misc]
         """The server stops: requests that wait for something to happen are answered now."""
         self._terminal.beside.stop_waiting()
 
-    def use(self, access: Access) -> None:
-        """Who may do what, from now on."""
+    def use(self, access: Access, breakers: frozenset[str]) -> None:
+        """Who may do what, from now on, and who may break locks."""
         self._terminal.access = access
+        self._locks.policy = replace(self._locks.policy, breakers=breakers)

@@ -8,8 +8,6 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 
-from davserver.access.access import Access, Anonymous
-from davserver.access.accounts import Account, Accounts
 from davserver.build import build_data
 from davserver.operations.figures import Figures
 from davserver.operations.health import Folder, Health
@@ -20,8 +18,10 @@ from davserver.protocol.holder import Reveal
 from davserver.protocol.locks import LockPolicy, StaleBreak
 from davserver.protocol.paths import ROOT, DavPath
 from davserver.server.app import DavApp
+from davserver.server.cors import Cors
 from davserver.server.http.balance import Balance
 from davserver.server.http.proxies import TrustedProxies
+from davserver.server.people import People, directory_of
 from davserver.server.sweeping import Sweeping
 from davserver.settings import Settings, ShareSettings
 from davserver.storage.deliveries import Deliveries
@@ -67,7 +67,7 @@ def open_app(
     recover_all(shares)
     for share in shares:
         if not share.read_only:
-            directory = settings.shares[share.at.key].directory
+            directory = settings.shares[share.at.key].folder
             try:
                 share.tree.open_stage()
             except OSError as error:
@@ -80,15 +80,19 @@ def open_app(
     stack.callback(sweeping.stop)
     sweeping.start()
     _open_webhooks(settings, folder, shares, stack, clock=clock, working=working)
+    people = People(folder, shares.state, clock)
+    stack.callback(people.close)
     app = DavApp(
         shares,
-        access_of(settings),
+        people,
+        people.access(settings),
         prefix=settings.prefix,
         reveal=_reveal(settings),
         clock=clock,
         pages=_pages(settings, folder, shares, figures, Balance() if balance is None else balance),
         seats=seats,
         figures=figures,
+        cors=_cors(settings),
     )
     stack.callback(app.stop_waiting)
     return app
@@ -102,12 +106,17 @@ def _pages(settings: Settings, folder: str, shares: Shares, figures: Figures, ba
     }
 
 
+def _cors(settings: Settings) -> Cors | None:
+    found = settings.cors
+    return Cors(found.allowed_origins, allow_credentials=found.allow_credentials) if found.allowed_origins else None
+
+
 def _health(settings: Settings, folder: str, shares: Shares) -> Health:
     def touch_state() -> None:
         with shares.state.transaction():
             shares.state.query("UPDATE progress SET latest = latest")
 
-    folders = [Folder(found.directory, not found.read_only) for found in settings.shares.values()]
+    folders = [Folder(found.folder, not found.read_only) for found in settings.shares.values()]
     return Health(touch_state, folder, folders, free_space=settings.health.free_space)
 
 
@@ -161,7 +170,7 @@ def open_shares(
     def share(path: str, found: ShareSettings) -> Share:
         at = DavPath.from_key(path)
         tree = Tree(
-            found.directory,
+            found.folder,
             at,
             durable=durable,
             hide=found.hide,
@@ -173,7 +182,7 @@ def open_shares(
         stack.callback(tree.close)
         quota = None
         if found.quota is not None:
-            quota = Quota(state, at.key, found.directory, found.quota)
+            quota = Quota(state, at.key, found.folder, found.quota)
             stack.callback(quota.close)
         return Share(
             at=at,
@@ -206,7 +215,7 @@ def open_service(settings: Settings, folder: str, stack: ExitStack) -> LockServi
 
     Shares whose folder is not there are left out: what is known of their locks is in the state.
     """
-    there = {path: found for path, found in settings.shares.items() if os.path.isdir(found.directory)}
+    there = {path: found for path, found in settings.shares.items() if os.path.isdir(found.folder)}
     return LockService(open_shares(settings.model_copy(update={"shares": there}), folder, stack))
 
 
@@ -221,9 +230,17 @@ def lock_policy(settings: Settings) -> LockPolicy:
         remove_empty_files=settings.locks.remove_empty_lock_files,
         per_principal=settings.limits.locks_per_user,
         owner_limit=settings.limits.lock_owner,
-        breakers=frozenset(settings.locks.breakers),
+        breakers=breakers_of(settings),
         stale_break=StaleBreak(settings.locks.stale_break),
     )
+
+
+def breakers_of(settings: Settings) -> frozenset[str]:
+    """Names of those who may break any lock. Raises SettingsError where a file of accounts cannot be used."""
+    named = [*settings.locks.breakers, *settings.administrators]
+    if not any(name.startswith("@") for name in named):
+        return frozenset(named)
+    return directory_of(settings).members(named)
 
 
 def _skeleton(folder: str, shares: list[Share]) -> str:
@@ -237,9 +254,3 @@ def _skeleton(folder: str, shares: list[Share]) -> str:
 
 def _reveal(settings: Settings) -> Reveal:
     return Reveal(settings.locks.reveal_holder)
-
-
-def access_of(settings: Settings) -> Access:
-    """Who may do what."""
-    accounts = {name: Account(name, user.password, user.display_name or name) for name, user in settings.users.items()}
-    return Access(Accounts(accounts), Anonymous(settings.allows_anonymous), settings.auth.realm)

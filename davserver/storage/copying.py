@@ -44,14 +44,15 @@ def stage_copy(
     recursive: bool,
     everything: bool = False,
     spend: Callable[[int], None] = lambda _: None,
+    permit: Callable[[tuple[str, ...]], None] = lambda _: None,
 ) -> StagedCopy:
     """Copy `source` to `slot`. Not recursive: a folder alone. `everything`: also what is not served. `spend` is told
-    the size of each file beforehand, and may raise."""
+    the size of each file beforehand, and `permit` the names of each member below the top; both may raise."""
     copy = StagedCopy(target_tree, slot)
     chosen = _Everything() if everything else _Served(source_tree, source)
     try:
         with source_tree.source(source) as fd:
-            _Copying(chosen, target_tree, copy, spend).copy(fd, slot, recursive=recursive)
+            _Copying(chosen, target_tree, copy, spend, permit).copy(fd, slot, recursive=recursive)
     except BaseException:
         copy.discard()
         raise
@@ -89,12 +90,17 @@ class _Everything:
 
 class _Copying:
     def __init__(
-        self, chosen: _Served | _Everything, tree: Tree, copy: StagedCopy, spend: Callable[[int], None]
+        self,
+        chosen: _Served | _Everything,
+        tree: Tree,
+        copy: StagedCopy,
+        spend: Callable[[int], None],
+        permit: Callable[[tuple[str, ...]], None],
     ) -> None:
         self._chosen = chosen
         self._tree = tree
         self._copy = copy
-        self._spend = spend
+        self._spend, self._permit = spend, permit
         #: Copied and not synced yet; None: too many to be synced one by one.
         self._unsynced: list[tuple[str, ...]] | None = []
 
@@ -129,7 +135,10 @@ class _Copying:
                 if recursive:
                     with os.scandir(here) as entries:
                         for entry in entries:
-                            if self._chosen.takes(names, entry.name) and self._entry(entry, here, there, above):
+                            if not self._chosen.takes(names, entry.name):
+                                continue
+                            self._permit((*names, entry.name))
+                            if self._entry(entry, here, there, above):
                                 todo.append((*names, entry.name))
                 # At the end: it may be a mode that lets nobody make anything there.
                 keep_attributes(os.fstat(here), here, os.fstat(there), there)

@@ -150,4 +150,49 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         END
         """,
     ),
+    (
+        # Who guesses passwords; who, user and guess are keyed hashes.
+        """
+        CREATE TABLE login_failures (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            at REAL NOT NULL,
+            who BLOB NOT NULL,
+            user BLOB NOT NULL,
+            guess BLOB NOT NULL,
+            pending INTEGER NOT NULL
+        ) STRICT
+        """,
+        "CREATE INDEX login_failures_who ON login_failures (who, at)",
+        "CREATE INDEX login_failures_user ON login_failures (user, at)",
+        "CREATE INDEX login_failures_at ON login_failures (at)",
+        "CREATE TABLE secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID",
+        """
+        CREATE TABLE app_passwords (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            user TEXT NOT NULL,
+            name TEXT NOT NULL,
+            hash BLOB NOT NULL UNIQUE,
+            scope TEXT NOT NULL,
+            read_only INTEGER NOT NULL,
+            created REAL NOT NULL,
+            expires REAL,
+            used REAL,
+            used_from TEXT
+        ) STRICT
+        """,
+        "CREATE INDEX app_passwords_user ON app_passwords (user)",
+        # Grows when an app password is made or revoked: logins that are remembered are then forgotten.
+        "CREATE TABLE access_changes (id INTEGER PRIMARY KEY CHECK (id = 1), number INTEGER NOT NULL) STRICT",
+        "INSERT INTO access_changes VALUES (1, 0)",
+        """
+        CREATE TRIGGER app_password_made AFTER INSERT ON app_passwords BEGIN
+            UPDATE access_changes SET number = number + 1;
+        END
+        """,
+        """
+        CREATE TRIGGER app_password_revoked AFTER DELETE ON app_passwords BEGIN
+            UPDATE access_changes SET number = number + 1;
+        END
+        """,
+    ),
 )

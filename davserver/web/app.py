@@ -16,7 +16,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import MethodNotAllowed as WrongMethod
 from werkzeug.wrappers import Response as Base
 
-from davserver.protocol.errors import InternalError, MethodNotAllowed, NotFound, NotPermitted, Refused
+from davserver.protocol.errors import InternalError, MethodNotAllowed, NotFound, NotKnown, NotPermitted, Refused
 from davserver.protocol.holder import Viewer
 from davserver.protocol.locks import ANYBODY
 from davserver.storage.lock_service import LockService
@@ -66,7 +66,7 @@ def create_app(shares: Shares, watch: Watch, *, prefix: str, identify: Identify,
         if request.endpoint != _DOCUMENT and request.method != "OPTIONS":
             caller = request.environ[_CALLER] = identify(request.environ)
             if request.method in WRITES:
-                require_same_origin()
+                require_same_origin(caller)
                 require_no_maintenance(shares, caller)
 
     @app.after_request
@@ -84,7 +84,7 @@ def _refuse(app: Flask, prefix: str, clock: Callable[[], float]) -> None:
 
     def refused(error: Refused) -> Response:
         caller: Caller | None = request.environ.get(_CALLER)
-        if isinstance(error, NotPermitted) and caller is not None and caller.unauthorized is not None:
+        if isinstance(error, NotPermitted | NotKnown) and caller is not None and caller.unauthorized is not None:
             error = caller.unauthorized
         viewer = Viewer(ANYBODY) if caller is None else caller.viewer
         status, headers, body = refusal(error, viewer, clock(), prefix)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from time import monotonic
 from urllib.parse import urlencode
 
+from davserver.methods.permits import require_permission
 from davserver.protocol.errors import BadRequest, NotPermitted
 from davserver.protocol.locked import lock_details
 from davserver.protocol.locks import Kind, Lock, LockPolicy
@@ -104,7 +105,7 @@ class Locks:
 
     def _readable(self, caller: Caller, text: str) -> DavPath:
         path = self.places.find(text)
-        caller.require(Action.READ, path)
+        require_permission(caller, path, Action.READ)
         return path
 
     def _when_free(self, caller: Caller, query: LocksQuery, path: DavPath) -> Answer:

@@ -18,7 +18,7 @@ from davserver.web.problem import PROBLEM
 _REF = "#/components/schemas/{model}"
 _JSON = "application/json"
 #: Refusals that every operation may give, that those with a body may, and that those which write may.
-_ALWAYS, _WITH_BODY, _WRITING = (401, 405, 422, 503), (400, 408, 413, 415), (403, 423, 507)
+_ALWAYS, _WITH_BODY, _WRITING = (401, 405, 422, 429, 503), (400, 408, 413, 415), (403, 423, 507)
 #: Where an answer names what it has made.
 _NAMED = {"number": "$response.body#/id", "transaction_id": "$response.body#/transaction_id"}
 _PARAMETERS = {
@@ -155,7 +155,7 @@ def _refusal(status: int) -> dict[str, Any]:
         "description": reason(status),
         "content": {_JSON if locked else PROBLEM: {"schema": schema}},
     }
-    if status in (423, 503):
-        described = "Seconds." if status == 503 else "Seconds; absent where what is in the way has no end."
+    if status in (423, 429, 503):
+        described = "Seconds; absent where what is in the way has no end." if locked else "Seconds."
         found["headers"] = {"Retry-After": {"schema": {"type": "integer"}, "description": described}}
     return found

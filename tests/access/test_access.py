@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import threading
 from base64 import b64encode
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from serving import QUICK
 
-from davserver.access import accounts as accounts_module
-from davserver.access.access import STRANGER, Access, Anonymous
-from davserver.access.accounts import CACHE_SECONDS, Account, Accounts, hash_password
+from davserver.access import access as access_module
+from davserver.access.access import CACHE_SECONDS, LOOK_SECONDS, WRONG_SECONDS, Access, Asking, Identity, failure_line
+from davserver.access.accounts import Account, Directory, Listed
 from davserver.access.basic import NOBODY, challenge, credentials
-from davserver.access.permissions import READ_ONLY, READ_WRITE
-from davserver.protocol.locks import ANYBODY
-from davserver.protocol.messages import Action
+from davserver.access.hashes import PasswordHash, encoded
+from davserver.access.rules import ANONYMOUS, AUTHENTICATED, Rule, Rules, parse_rights
+from davserver.protocol.errors import Unauthorized
+from davserver.protocol.locks import ANYBODY, Principal
+from davserver.protocol.messages import Action, Headers
 from davserver.protocol.paths import ROOT
 
 
@@ -23,13 +27,64 @@ def basic(text: str | bytes) -> str:
     return "Basic " + b64encode(text if isinstance(text, bytes) else text.encode()).decode()
 
 
-@pytest.fixture
-def accounts() -> Accounts:
-    found = {
-        "alice": Account("alice", QUICK.hash("wonder"), "Alice Smith"),
-        "bob": Account("bob", QUICK.hash("paß:wort")),
-    }
-    return Accounts(found)
+def asking(field: str | None = None, now: float = 0.0, *, proxied: bool = False, **fields: str) -> Asking:
+    values = {name.replace("_", "-"): value for name, value in fields.items()}
+    if field is not None:
+        values["Authorization"] = field
+    return Asking("PROPFIND", "/", Headers(values), "192.0.2.1", proxied, now)
+
+
+class Counting:
+    """A password, and how often it was asked for."""
+
+    def __init__(self, password: str) -> None:
+        self.password, self.asked = password.encode(), list[bytes]()
+
+    def matches(self, password: bytes) -> bool:
+        self.asked.append(password)
+        return password == self.password
+
+
+class Source:
+    """Accounts that change when they are told to."""
+
+    def __init__(self, *accounts: Account) -> None:
+        self.accounts, self.has_changed, self.looks = {a.name: a for a in accounts}, False, 0
+
+    def find(self, name: str) -> Account | None:
+        return self.accounts.get(name)
+
+    def names(self) -> list[str]:
+        return list(self.accounts)
+
+    def changed(self) -> bool:
+        self.looks += 1
+        changed, self.has_changed = self.has_changed, False
+        return changed
+
+
+def rules(anonymous: str = "none") -> Rules:
+    return Rules(
+        [
+            Rule("/", frozenset({AUTHENTICATED}), parse_rights("rw")),
+            Rule("/", frozenset({ANONYMOUS}), parse_rights(anonymous)),
+        ]
+    )
+
+
+ALICE = Account("alice", PasswordHash(QUICK.hash("wonder")), "Alice Smith", frozenset({"staff"}))
+BOB = Account("bob", PasswordHash(QUICK.hash("paß:wort")))
+
+
+def accessing(anonymous: str = "none", **options: Any) -> Access:
+    return Access(Directory([Listed([ALICE, BOB])], {"boss": ["bob"]}), rules(anonymous), **options)
+
+
+def refused(access: Access, *arguments: Any, **fields: Any) -> list[str]:
+    """The challenges of the 401."""
+    with pytest.raises(Unauthorized) as caught:
+        access.identify(asking(*arguments, **fields))
+    return [value for name, value in caught.value.headers if name == "WWW-Authenticate"]
 
 
 @pytest.mark.parametrize(
@@ -67,92 +122,254 @@ def test_no_field_raises(field: str) -> None:
 
 def test_the_challenge_names_the_realm() -> None:
     assert challenge("my files") == 'Basic realm="my files", charset="UTF-8"'
+    assert refused(accessing(realm="my files")) == [challenge("my files")]
 
 
-def test_a_right_password_gives_the_principal(accounts: Accounts) -> None:
-    alice = accounts.verify("alice", "wonder", 0)
-    assert alice is not None
-    assert (alice.name, alice.display_name) == ("alice", "Alice Smith")
-    assert accounts.verify("bob", "paß:wort", 0) is not None
+def test_a_right_password_gives_the_principal() -> None:
+    access = accessing()
+    alice = access.identify(asking(basic("alice:wonder")))
+    assert (alice.principal.name, alice.principal.display_name) == ("alice", "Alice Smith")
+    assert alice.permissions.whole(ROOT) == tuple(Action)
+    assert access.identify(asking(basic("bob:paß:wort"))).principal == Principal("bob")
 
 
+@pytest.mark.parametrize("anonymous", ["none", "r", "rw"])
 @pytest.mark.parametrize(
-    ("name", "password"),
-    [("alice", "Wonder"), ("alice", ""), ("Alice", "wonder"), ("", ""), ("nobody", "wonder"), ("alice", "\ud800")],
+    "field",
+    [*map(basic, ["alice:Wonder", "alice:", "Alice:wonder", ":", "nobody:wonder", "no colon"]), "Basic", "Basic !!!"],
 )
-def test_anything_else_does_not(name: str, password: str, accounts: Accounts) -> None:
-    for _ in range(2):
-        assert accounts.verify(name, password, 0) is None
+def test_a_wrong_login_is_never_anonymous(anonymous: str, field: str) -> None:
+    access = accessing(anonymous)
+    for now in (0, 1, WRONG_SECONDS + 1):
+        refused(access, field, now)
 
 
-def test_a_hash_is_paid_once_in_a_while(accounts: Accounts, monkeypatch: pytest.MonkeyPatch) -> None:
-    paid: list[str] = []
-    real = accounts._is_right
-    monkeypatch.setattr(accounts, "_is_right", lambda *pair: paid.append(pair[1]) or real(*pair))
-    for now in (0, 1, CACHE_SECONDS - 1):
-        assert accounts.verify("alice", "wonder", now) is not None
-    assert paid == ["wonder"]
-    assert accounts.verify("alice", "wrong", 1) is None
-    assert accounts.verify("alice", "wonder", CACHE_SECONDS) is not None
-    assert paid == ["wonder", "wrong", "wonder"]
-
-
-def test_an_unknown_name_costs_a_hash_as_well(accounts: Accounts, monkeypatch: pytest.MonkeyPatch) -> None:
-    paid: list[str] = []
-    monkeypatch.setattr(accounts, "_is_right", lambda *pair: bool(paid.append(pair[1])))
-    accounts.verify("nobody", "guess", 0)
-    assert paid == ["guess"]
-    assert Accounts({}).verify("nobody", "guess", 0) is None
-
-
-def test_the_memory_of_logins_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(accounts_module, "_CACHE_SIZE", 3)
-    many = Accounts({str(n): Account(str(n), QUICK.hash("x")) for n in range(6)})
-    for number in range(6):
-        assert many.verify(str(number), "x", number) is not None
-    assert len(many._verified) == 3
-    assert many.verify("0", "x", 10_000) is not None
-    assert len(many._verified) == 1
-
-
-def test_a_hash_of_ours_is_argon2id() -> None:
-    assert hash_password("wonder").startswith("$argon2id$")
-
-
-@pytest.mark.parametrize(
-    ("anonymous", "expected"),
-    [(Anonymous.NOTHING, None), (Anonymous.READ, READ_ONLY), (Anonymous.WRITE, READ_WRITE)],
-)
-def test_without_a_login(anonymous: Anonymous, expected: object, accounts: Accounts) -> None:
-    access = Access(accounts, anonymous, "realm")
-    for field in (None, "", "Bearer"):
-        identity = access.identify(field, 0)
-        assert (None if identity is None else identity.permissions) == expected
-        assert identity is None or identity.principal == ANYBODY
-
-
-@pytest.mark.parametrize("anonymous", list(Anonymous))
-def test_a_wrong_login_is_never_anonymous(anonymous: Anonymous, accounts: Accounts) -> None:
-    access = Access(accounts, anonymous, "realm")
-    for field in (basic("alice:wrong"), "Basic", "Basic !!!", basic(":")):
-        assert access.identify(field, 0) is None
-    right = access.identify(basic("alice:wonder"), 0)
-    assert right is not None
-    assert right.permissions == READ_WRITE
+@pytest.mark.parametrize(("anonymous", "expected"), [("none", None), ("r", (Action.READ,)), ("rw", tuple(Action))])
+@pytest.mark.parametrize("field", [None, "", "Bearer", "Bearer x", "Negotiate abc", "Digest"])
+def test_without_a_login(anonymous: str, expected: object, field: str | None) -> None:
+    access = accessing(anonymous)
+    if expected is None:
+        refused(access, field)
+        return
+    identity = access.identify(asking(field))
+    assert identity.principal == ANYBODY
+    assert identity.permissions.whole(ROOT) == expected
+    assert access.could_be_more(identity)
 
 
 def test_without_accounts_a_login_means_nothing() -> None:
     """A client that remembers a password from elsewhere gets in where everybody may."""
-    identity = Access(Accounts({}), Anonymous.WRITE, "realm").identify(basic("alice:wonder"), 0)
-    assert identity is not None
+    access = Access(Directory(), rules("rw"))
+    identity = access.identify(asking(basic("alice:wonder")))
     assert identity.principal == ANYBODY
+    assert not access.could_be_more(identity)
 
 
-def test_a_401_carries_its_challenge(accounts: Accounts) -> None:
-    refused = Access(accounts, Anonymous.NOTHING, "my files").unauthorized()
-    assert refused.headers == (("WWW-Authenticate", 'Basic realm="my files", charset="UTF-8"'),)
+# --- what a login costs
 
 
-def test_permissions() -> None:
-    assert [READ_ONLY.allows(action, ROOT) for action in (Action.READ, Action.WRITE)] == [True, False]
-    assert all(STRANGER.permissions.allows(action, ROOT) for action in Action)
+def test_a_hash_is_paid_once_in_a_while() -> None:
+    wonder = Counting("wonder")
+    access = Access(Directory([Listed([Account("alice", wonder)])]), rules())
+    identities = [access.identify(asking(basic("alice:wonder"), now)) for now in (0, 1, CACHE_SECONDS - 1)]
+    assert wonder.asked == [b"wonder"]
+    assert all(identity is identities[0] for identity in identities)
+    assert access.identify(asking(basic("alice:wonder"), CACHE_SECONDS)) == identities[0]
+    assert wonder.asked == [b"wonder"] * 2
+
+
+def test_a_wrong_password_that_comes_again_and_again_costs_one_hash_a_minute() -> None:
+    wonder = Counting("wonder")
+    access = Access(Directory([Listed([Account("alice", wonder)])]), rules())
+    for now in (0, 1, WRONG_SECONDS - 1):
+        refused(access, basic("alice:wrong"), now)
+    assert wonder.asked == [b"wrong"]
+    refused(access, basic("alice:wrong"), WRONG_SECONDS)
+    assert wonder.asked == [b"wrong"] * 2
+
+
+def test_an_unknown_name_costs_a_hash_as_well() -> None:
+    wonder = Counting("wonder")
+    access = Access(Directory([Listed([Account("alice", wonder)])]), rules())
+    refused(access, basic("nobody:guess"))
+    refused(access, basic("nobody:wonder"))  # right for somebody else
+    assert wonder.asked == [b"guess", b"wonder"]
+
+
+def test_an_account_without_a_password_costs_one_and_is_never_right() -> None:
+    wonder = Counting("wonder")
+    access = Access(Directory([Listed([Account("alice", wonder), Account("proxied")])]), rules())
+    refused(access, basic("proxied:wonder"))
+    assert wonder.asked == [b"wonder"]
+
+
+def test_many_who_come_at_once_with_the_same_login_pay_once() -> None:
+    class Slow(Counting):
+        def matches(self, password: bytes) -> bool:
+            began.set()
+            assert go.wait(20)
+            return super().matches(password)
+
+    began, go = threading.Event(), threading.Event()
+    wonder = Slow("wonder")
+    access = Access(Directory([Listed([Account("alice", wonder)])]), rules())
+    access._hashing = threading.BoundedSemaphore(1)
+    found: list[Identity] = []
+    threads = [
+        threading.Thread(target=lambda: found.append(access.identify(asking(basic("alice:wonder"))))) for _ in range(6)
+    ]
+    for thread in threads:
+        thread.start()
+    assert began.wait(20)
+    go.set()
+    for thread in threads:
+        thread.join(20)
+    assert len(found) == 6
+    assert wonder.asked == [b"wonder"]
+
+
+def test_the_memory_of_logins_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(access_module, "_REMEMBERED", 3)
+    access = Access(Directory([Listed([Account(str(n), Counting("x")) for n in range(6)])]), rules())
+    for number in range(6):
+        access.identify(asking(basic(f"{number}:x")))
+    assert len(access._known) == 3
+
+
+def test_the_memory_holds_no_password() -> None:
+    access = accessing()
+    access.identify(asking(basic("alice:wonder")))
+    assert all(b"wonder" not in key and b64encode(b"alice:wonder") not in key for key in access._known)
+
+
+def test_what_is_remembered_goes_when_an_account_changes() -> None:
+    source = Source(Account("alice", Counting("wonder")))
+    access = Access(Directory([source]), rules())
+    access.identify(asking(basic("alice:wonder"), 10))
+    refused(access, basic("alice:sesame"), 10)
+    source.accounts["alice"], source.has_changed = Account("alice", Counting("sesame")), True
+    access.identify(asking(basic("alice:wonder"), 10 + LOOK_SECONDS / 2))  # not looked at yet
+    refused(access, basic("alice:wonder"), 10 + LOOK_SECONDS)
+    assert access.identify(asking(basic("alice:sesame"), 10 + LOOK_SECONDS)).principal.name == "alice"
+    del source.accounts["alice"]
+    source.has_changed = True
+    refused(access, basic("alice:sesame"), 20)
+
+
+def test_a_login_that_was_verified_before_a_change_is_not_remembered_after_it() -> None:
+    class Changing(Counting):
+        def matches(self, password: bytes) -> bool:
+            source.accounts["alice"], source.has_changed = Account("alice", Counting("sesame")), True
+            access._look(5)  # as another thread does meanwhile
+            return super().matches(password)
+
+    source = Source(Account("alice", Changing("wonder")))
+    access = Access(Directory([source]), rules())
+    access.identify(asking(basic("alice:wonder"), 4))
+    refused(access, basic("alice:wonder"), 5.5)
+
+
+def test_sources_are_looked_at_once_a_second_and_also_when_the_clock_goes_back() -> None:
+    source = Source(Account("alice", Counting("wonder")))
+    access = Access(Directory([source]), rules())
+    for now in (100, 100.5, 100.99, 101, 50, 50.5):
+        access.identify(asking(basic("alice:wonder"), now))
+    assert source.looks == 3
+
+
+# --- proxies, Windows, administrators
+
+
+def test_a_proxy_names_the_user() -> None:
+    access = accessing(proxy_user_header="Remote-User")
+    identity = access.identify(asking(proxied=True, Remote_User="alice"))
+    assert identity.principal.display_name == "Alice Smith"
+    assert access.identify(asking(proxied=True, Remote_User="alice")) is identity
+    stranger = access.identify(asking(proxied=True, Remote_User="J\u00c3\u00bcrgen"))
+    assert stranger.principal.name == "Jürgen"
+    # Its own login is none of ours.
+    assert access.identify(asking(basic("x:y"), proxied=True, Remote_User="bob")).principal.name == "bob"
+
+
+def test_nobody_else_does() -> None:
+    access = accessing(proxy_user_header="Remote-User")
+    refused(access, Remote_User="alice")
+    refused(accessing(), proxied=True, Remote_User="alice")
+    refused(access, proxied=True)
+    refused(access, proxied=True, Remote_User="")
+    assert access.identify(asking(basic("bob:paß:wort"), Remote_User="alice")).principal.name == "bob"
+    assert access.identify(asking(basic("bob:paß:wort"), proxied=True)).principal.name == "bob"
+
+
+@pytest.mark.parametrize("name", [" ", "a/b", "alice, bob", "a\x7fb", "a:b", "\xa0"])
+def test_a_proxy_that_names_nobody_lets_nobody_in(name: str) -> None:
+    refused(accessing("r", proxy_user_header="Remote-User"), proxied=True, Remote_User=name)
+
+
+@pytest.mark.parametrize("agent", ["Microsoft-WebDAV-MiniRedir/10.0.19045", "DavClnt", "Microsoft Office Word 2014"])
+def test_windows_is_asked_for_a_login_where_everybody_may_read(agent: str) -> None:
+    access = accessing("r", force_windows=True)
+    refused(access, User_Agent=agent)
+    assert access.identify(asking(User_Agent="curl/8")).principal == ANYBODY
+    assert access.identify(asking()).principal == ANYBODY
+    assert access.identify(asking(basic("alice:wonder"), User_Agent=agent)).principal.name == "alice"
+    assert accessing("r").identify(asking(User_Agent=agent)).principal == ANYBODY
+    alone = Access(Directory(), rules("r"), force_windows=True)
+    assert alone.identify(asking(User_Agent=agent)).principal == ANYBODY  # nobody could log in
+
+
+def test_administrators_are_users_and_groups() -> None:
+    access = accessing(administrators=["alice", "@boss"])
+    assert access.is_administrator(Principal("alice"))
+    assert access.is_administrator(Principal("bob"))
+    assert not access.is_administrator(Principal("carol"))
+    assert not access.is_administrator(ANYBODY)
+    assert accessing(administrators=["@staff"]).is_administrator(Principal("alice"))
+
+
+def test_who_logs_in_is_welcomed_once_in_a_while() -> None:
+    welcomed: list[str] = []
+    access = accessing(welcome=welcomed.append)
+    for now in (0, 1, 2):
+        access.identify(asking(basic("alice:wonder"), now))
+    refused(access, basic("bob:wrong"))
+    assert welcomed == ["alice"]
+
+
+def test_without_basic_a_password_is_no_login() -> None:
+    assert refused(accessing(offer_basic=False), basic("alice:wonder")) == [challenge("davserver")]
+
+
+# --- the line of a failed login
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("alice", "alice"),
+        ('a" address=1.2.3.4', "a\\x22 address=1.2.3.4"),
+        ("a\nb", "a\\nb"),
+        ("ü", "\\xfc"),
+        ("\\", "\\\\"),
+        ("x" * 200, "x" * 100),
+    ],
+)
+def test_the_line_of_a_failed_login(name: str, shown: str) -> None:
+    assert failure_line(name, "192.0.2.1", "basic") == f'login failed: address=192.0.2.1 scheme=basic user="{shown}"'
+    assert failure_line(name, "", "basic").startswith("login failed: address=- ")
+
+
+def test_a_failed_login_is_logged_without_its_password(caplog: pytest.LogCaptureFixture) -> None:
+    refused(accessing(), basic("alice:secret-word"))
+    assert [record.getMessage() for record in caplog.records] == [failure_line("alice", "192.0.2.1", "basic")]
+    assert "secret" not in caplog.text
+
+
+@given(st.text())
+def test_no_authorization_raises_anything_else(field: str) -> None:
+    access = Access(Directory([Source(Account("alice", Counting("wonder")))]), rules())
+    for value in (field, "Basic " + field, "Digest " + field, "Basic " + b64encode(encoded(field)).decode()):
+        try:
+            access.identify(asking(value))
+        except Unauthorized:
+            continue

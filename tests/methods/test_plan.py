@@ -12,6 +12,7 @@ from lxml import etree
 
 from davserver.methods.live import Entry
 from davserver.methods.plan import Plan, Wanted, plan_for
+from davserver.protocol.messages import Action, Rights
 from davserver.protocol.properties import DAV, LIVE, AllProp, NamedProps, PropName, PropNames
 from davserver.storage.node import Node
 from davserver.storage.tree import Space
@@ -25,8 +26,12 @@ class Here:
     """Somewhere with locks, and a file system that may not tell how much is left."""
 
     def __init__(self, available: int | None) -> None:
-        self.lockable = True
         self.space = Space(available, 7)
+
+    principal = "<D:unauthenticated/>"
+
+    def rights(self, entry: Entry) -> Rights:
+        return tuple(Action)
 
     def lockdiscovery(self, entry: Entry) -> str:
         return "<D:lockdiscovery/>"

@@ -41,6 +41,7 @@ CLASSES = [
         ("Unauthorized", 401),
         ("Forbidden", 403),
         ("NotFound", 404),
+        ("NotKnown", 404),
         ("MethodNotAllowed", 405),
         ("RequestTimeout", 408),
         ("Conflict", 409),
@@ -52,6 +53,7 @@ CLASSES = [
         ("RangeNotSatisfiable", 416),
         ("UnprocessableContent", 422),
         ("Busy", 423),
+        ("TooManyRequests", 429),
         ("Locked", 423),
         ("LockConflict", 423),
         ("InternalError", 500),
@@ -138,3 +140,7 @@ def test_415_of_a_patch_says_what_would_be_understood() -> None:
     refused = UnsupportedMediaType("no", accept_patch="application/x")
     assert refused.headers == (("Accept-Patch", "application/x"),)
     assert UnsupportedMediaType("no").headers == ()
+
+
+def test_429_says_when_to_try_again() -> None:
+    assert errors.TooManyRequests("Wait.", 7).headers == (("Retry-After", "7"),)

@@ -24,9 +24,9 @@ def test_finding(world: World, clock: Clock) -> None:
     world.lock("/d/", depth=Depth.ZERO)
     stale = world.lock("/d/f", principal=BOB, timeout=600)
     world.lock("/x/", depth=Depth.INFINITY, timeout=None)
-    clock.now += 50
+    clock.now += 60
     world.locks.refresh(path("/d/f"), stale.token, BOB, 600)
-    clock.now += 100
+    clock.now += 120
     every = LockFilter()
     assert roots(world, every) == ["/d", "/d/f", "/x"]
     assert roots(world, LockFilter(path("/d"))) == ["/d", "/d/f"]

@@ -229,7 +229,7 @@ def test_who_may_not_read_is_told_nothing(client: Local, alice: User, carol: Use
     assert answer.body.count(b"event:") == 1
     assert b'"/open"' in answer.body
     assert alice("GET", "/events?after=0&seconds=1").body.count(b"event:") == 2
-    assert carol("GET", "/events?path=/secret").status == 403
+    assert carol("GET", "/events?path=/secret").status == 404
 
 
 def test_a_client_that_has_gone_leaves_its_seat(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,9 +63,9 @@ class DavConnection(HTTPConnection):
             **environ,
             "REMOTE_ADDR": address,
             "REMOTE_PORT": str(port),
+            "davserver.proxied": self.proxies is not None,
             "wsgi.errors": sys.stderr,
             "wsgi.file_wrapper": FileWrapper,
-            "davserver.proxied": self.proxies is not None,
         }
         self.reader = HeadReader(server.limits.header)
         self._outgoing = Outgoing(self.channel)

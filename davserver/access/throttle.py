@@ -1,0 +1,165 @@
+"""Throttling: who guesses passwords is slowed down, and in the end refused for a while. All workers count together.
+
+Each wrong login of an address is counted, and forgotten `ban_time` later. From the fifth on the next attempt must
+wait, twice as long each time; after `ban_after` of them nothing is looked at until the last is forgotten. Whoever has
+logged in is not stopped: their login is known, and nobody asks here.
+
+The same wrong login again and again counts once: that is a drive that was mounted with a mistyped password, not
+somebody who guesses. An attempt is counted before it is verified and given back when it was right: so a thousand
+attempts at the same moment are no way around the count.
+
+Addresses of one IPv6 network (/64) are one. Where the address is that of a proxy nobody named, or not known, many share
+it: there each user name is counted by itself. A name that is tried from many addresses is slowed down as well, from new
+attempts of any address, and never for long: a right login from elsewhere must work.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from hashlib import blake2b
+
+from davserver.protocol.errors import InsufficientStorage, TooManyRequests, Unavailable
+from davserver.storage.state import State
+
+#: Failures after which an address waits.
+SLOW_AFTER = 5
+#: Failures of one name, from whatever addresses, after which its next attempt waits; and the longest wait.
+NAME_SLOW_AFTER = 50
+NAME_LONGEST_WAIT = 30.0
+#: Rows that are kept: nobody fills the disk by guessing.
+_KEPT = 100_000
+
+
+class Attempt:
+    def __init__(self, *, is_new: bool) -> None:
+        #: This very guess was not counted before.
+        self.is_new = is_new
+        self.right = False
+
+    def succeeded(self) -> None:
+        self.right = True
+
+
+class Throttle:
+    """Failed logins, in the state database."""
+
+    def __init__(
+        self,
+        state: State,
+        *,
+        ban_after: int,
+        ban_time: float,
+        key: bytes,
+        shared: Callable[[str], bool] = lambda _: False,
+    ) -> None:
+        """`key`: a secret that all workers share, so that what is kept of guesses and names tells nothing. `shared`: do
+        many come from that address?"""
+        self._state = state
+        self._ban_after, self._ban_time = ban_after, ban_time
+        self._key, self._shared = key, shared
+
+    @contextmanager
+    def attempt(self, address: str, name: str, guess: bytes, now: float) -> Iterator[Attempt]:
+        """Somebody tries to log in; inside it is found out whether they may. `guess` stands for all that they sent.
+
+        Raises TooManyRequests when it is not even to be looked at. Where the state is away nothing is counted: the
+        rest of the server goes on as well.
+        """
+        place = None if self._shared(address) else network_of(address)
+        who = self._keyed(b"who", f"\0{name}" if place is None else place)
+        user = self._keyed(b"user", name)
+        tried = self._keyed(b"guess", guess)
+        try:
+            is_new = self._begin(who, user, tried, now)
+        except (Unavailable, InsufficientStorage):
+            yield Attempt(is_new=True)
+            return
+        attempt = Attempt(is_new=is_new)
+        try:
+            yield attempt
+        finally:
+            with suppress(Unavailable, InsufficientStorage), self._state.transaction():
+                if attempt.right:
+                    # They know the password after all: what they mistyped before is forgiven.
+                    self._state.query("DELETE FROM login_failures WHERE who = ? AND user = ?", (who, user))
+                elif is_new:
+                    self._failed(who, tried, now)
+
+    def _failed(self, who: bytes, guess: bytes, now: float) -> None:
+        query = self._state.query
+        query("UPDATE login_failures SET pending = 0 WHERE who = ? AND guess = ?", (who, guess))
+        ((failed,),) = query("SELECT count(*) FROM login_failures WHERE who = ? AND pending = 0", (who,))
+        if failed >= self._ban_after:
+            # All are forgotten together, ban_time from now.
+            query("UPDATE login_failures SET at = ? WHERE who = ?", (now, who))
+
+    def _begin(self, who: bytes, user: bytes, guess: bytes, now: float) -> bool:
+        """Count it. Is it a new guess?"""
+        query = self._state.query
+        with self._state.transaction():
+            # A clock that was set back must not leave anybody banned for longer than ban_time.
+            query("UPDATE login_failures SET at = ? WHERE at > ?", (now, now))
+            query("DELETE FROM login_failures WHERE at <= ?", (now - self._ban_time,))
+            is_new, until = self._look(who, user, guess, now)
+            if is_new and until <= now:
+                query(
+                    "INSERT INTO login_failures (at, who, user, guess, pending) VALUES (?, ?, ?, ?, 1)",
+                    (now, who, user, guess),
+                )
+                query("DELETE FROM login_failures WHERE id <= (SELECT max(id) FROM login_failures) - ?", (_KEPT,))
+        if until > now:
+            seconds = math.ceil(until - now)
+            raise TooManyRequests(f"Too many logins have failed; try again in {seconds} seconds.", seconds)
+        return is_new
+
+    def _look(self, who: bytes, user: bytes, guess: bytes, now: float) -> tuple[bool, float]:
+        """Is it a new guess, and when may it be looked at?"""
+        ((known, failed, last, same),) = self._state.query(
+            "SELECT count(*), coalesce(sum(1 - pending), 0), max(at), coalesce(sum(guess = ?), 0) "
+            "FROM login_failures WHERE who = ?",
+            (guess, who),
+        )
+        until = now
+        if failed >= self._ban_after:
+            until = last + self._ban_time
+        elif failed >= SLOW_AFTER:
+            until = last + min(2.0 ** (failed - SLOW_AFTER), self._ban_time)
+        if same:
+            return False, until
+        if known >= self._ban_after:
+            until = max(until, now + 1)  # many at the same moment: first it must be known what becomes of them
+        ((of_name, last),) = self._state.query("SELECT count(*), max(at) FROM login_failures WHERE user = ?", (user,))
+        if of_name >= NAME_SLOW_AFTER:
+            until = max(until, last + min(2.0 ** min(of_name - NAME_SLOW_AFTER, 10), NAME_LONGEST_WAIT))
+        return True, until
+
+    def _keyed(self, kind: bytes, value: str | bytes) -> bytes:
+        data = value if isinstance(value, bytes) else value.encode("utf-8", "surrogatepass")
+        return blake2b(data, key=self._key, digest_size=16, person=kind).digest()
+
+
+def shared_key(state: State) -> bytes:
+    """A secret that all workers of a state share, and keep. Raises Unavailable, InsufficientStorage."""
+    with state.transaction():
+        state.query("INSERT OR IGNORE INTO secrets VALUES ('throttle', ?)", (os.urandom(32),))
+        key: bytes = state.query("SELECT value FROM secrets WHERE name = 'throttle'")[0][0]
+    return key
+
+
+@lru_cache(1024)
+def network_of(address: str) -> str | None:
+    """Where somebody comes from; None where it cannot be told, since many come from there."""
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return None
+    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
+        found = found.ipv4_mapped
+    if found.is_loopback:
+        return None
+    return str(found) if found.version == 4 else str(ipaddress.ip_network((found, 64), strict=False))

@@ -1,0 +1,269 @@
+"""Throttling, by a clock of our own."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from test_access import Counting, asking, basic, rules
+
+from davserver.access.access import WRONG_SECONDS, Access, failure_line
+from davserver.access.accounts import Account, Directory, Listed
+from davserver.access.throttle import NAME_SLOW_AFTER, Throttle, network_of, shared_key
+from davserver.protocol.errors import TooManyRequests, Unauthorized
+from davserver.storage.sqlite import SqliteState
+
+HERE, THERE = "192.0.2.1", "198.51.100.7"
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Iterator[SqliteState]:
+    found = SqliteState(str(tmp_path), durable=False)
+    yield found
+    found.close()
+
+
+def throttling(state: SqliteState, **options: object) -> Throttle:
+    values = {"ban_after": 15, "ban_time": 1800.0, "key": shared_key(state), **options}
+    return Throttle(state, **values)  # type: ignore[arg-type]
+
+
+def fail(throttle: Throttle, guess: object, now: float, address: str = HERE, name: str = "alice") -> int:
+    """Seconds to wait; 0: it was looked at, and was wrong; -1: as before, and it was no new guess."""
+    try:
+        with throttle.attempt(address, name, str(guess).encode(), now) as attempt:
+            return 0 if attempt.is_new else -1
+    except TooManyRequests as refused:
+        return refused.retry_after
+
+
+def succeed(throttle: Throttle, now: float, address: str = HERE, name: str = "alice") -> int:
+    try:
+        with throttle.attempt(address, name, b"right", now) as attempt:
+            attempt.succeeded()
+    except TooManyRequests as refused:
+        return refused.retry_after
+    return 0
+
+
+def test_after_five_failures_each_attempt_waits_twice_as_long(state: SqliteState) -> None:
+    throttle = throttling(state)
+    assert [fail(throttle, number, 100) for number in range(5)] == [0] * 5
+    now, waits = 100.0, []
+    for number in range(5, 15):
+        wait = fail(throttle, f"early {number}", now)
+        waits.append(wait)
+        assert fail(throttle, f"early {number}", now + wait - 0.5) == 1
+        now += wait
+        assert fail(throttle, number, now) == 0
+    assert waits == [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]
+    # The fifteenth was one too many.
+    assert fail(throttle, "x", now) == 1800
+    assert succeed(throttle, now + 1) == 1799
+    assert fail(throttle, "x", now + 1799.5) == 1
+    assert succeed(throttle, now + 1800) == 0
+
+
+def test_at_full_speed_fewer_than_fifteen_are_looked_at(state: SqliteState) -> None:
+    throttle = throttling(state)
+    looked_at = sum(fail(throttle, number, 100 + number / 1000) == 0 for number in range(1000))
+    assert looked_at == 5
+
+
+def test_a_thousand_at_the_same_moment_are_no_way_around(state: SqliteState) -> None:
+    """What is being verified is counted as well."""
+    throttle = throttling(state)
+    inside, looked_at = threading.Barrier(16, timeout=20), []
+
+    def guess(number: int) -> None:
+        try:
+            with throttle.attempt(HERE, "alice", b"%d" % number, 100):
+                looked_at.append(number)
+                inside.wait()  # nobody's failure is known before all that are let in have begun
+        except TooManyRequests:
+            refused.append(number)
+
+    refused: list[int] = []
+    threads = [threading.Thread(target=guess, args=(number,)) for number in range(40)]
+    for thread in threads:
+        thread.start()
+    while len(refused) < 25:
+        threads[0].join(0.01)
+    assert len(looked_at) == 15
+    inside.wait()
+    for thread in threads:
+        thread.join(20)
+    assert fail(throttle, "x", 101) == 1799
+
+
+def test_another_address_and_another_user_are_not_slowed_down(state: SqliteState) -> None:
+    throttle = throttling(state)
+    for number in range(15):
+        assert fail(throttle, number, 100 + 2.0 ** max(number - 4, 0)) == 0
+    now = 100 + 1100.0
+    assert fail(throttle, "x", now) > 0
+    assert succeed(throttle, now, THERE) == 0
+    assert succeed(throttle, now, THERE, "bob") == 0
+    assert fail(throttle, "x", now, HERE, "bob") > 0  # from there nobody
+
+
+def test_the_same_wrong_guess_counts_once(state: SqliteState) -> None:
+    throttle = throttling(state)
+    assert fail(throttle, "typo", 100) == 0
+    assert [fail(throttle, "typo", 100 + second) for second in range(1, 1700, 50)] == [-1] * 34
+    assert [fail(throttle, number, 1790) for number in range(4)] == [0] * 4
+    assert fail(throttle, "typo", 1790.5) == 1  # who guesses beside it waits
+    assert fail(throttle, "typo", 2000) == 0  # forgotten in the meantime, and counted again
+
+
+def test_who_knows_the_password_after_all_is_forgiven(state: SqliteState) -> None:
+    throttle = throttling(state)
+    for number in range(4):
+        fail(throttle, number, 100)
+    assert succeed(throttle, 100) == 0
+    assert [fail(throttle, number, 101) for number in range(5)] == [0] * 5
+    # Not what the same address tried on others.
+    assert fail(throttle, "x", 101, name="bob") == 1
+    assert succeed(throttle, 103, name="bob") == 0
+    assert fail(throttle, "x", 103.0) == 0
+    assert fail(throttle, "y", 103.0) == 2
+
+
+def test_workers_and_the_next_start_count_together(state: SqliteState, tmp_path: Path) -> None:
+    other_state = SqliteState(str(tmp_path), durable=False)
+    workers = [throttling(state), throttling(other_state)]
+    for number in range(5):
+        fail(workers[number % 2], number, 100)
+    assert [fail(worker, "x", 100) for worker in workers] == [1, 1]
+    assert fail(workers[1], 0, 101.5) == -1  # the same guess as the other one has seen
+    other_state.close()
+
+
+def test_a_name_that_is_tried_from_everywhere_is_slowed_down_and_never_for_long(state: SqliteState) -> None:
+    throttle = throttling(state)
+    for number in range(NAME_SLOW_AFTER):
+        assert fail(throttle, number, 100, f"10.0.{number}.1") == 0
+    assert succeed(throttle, 100, THERE) == 1
+    assert succeed(throttle, 100, THERE, "bob") == 0
+    assert fail(throttle, "x", 101, "10.1.0.1") == 0
+    assert succeed(throttle, 101, THERE) == 2
+    now = 103.0
+    for number in range(20):
+        assert fail(throttle, number, now, f"10.2.{number}.1") == 0
+        now += 30
+    assert succeed(throttle, now - 30, THERE) == 30
+    assert succeed(throttle, now, THERE) == 0
+
+
+def test_a_clock_that_is_set_back_bans_nobody_for_longer(state: SqliteState) -> None:
+    throttle = throttling(state)
+    for number in range(15):
+        assert fail(throttle, number, 100_000 + 2.0 ** max(number - 4, 0)) == 0
+    assert fail(throttle, "x", 101_100) > 1700
+    assert fail(throttle, "x", 5) == 1800
+    assert fail(throttle, "x", 5 + 1800) == 0
+
+
+def test_rows_are_bounded(state: SqliteState, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("davserver.access.throttle._KEPT", 10)
+    throttle = throttling(state)
+    for number in range(30):
+        fail(throttle, number, 100, f"10.0.{number}.1", f"user {number}")
+    ((rows,),) = state.query("SELECT count(*) FROM login_failures")
+    assert rows == 10
+
+
+def test_nothing_that_was_typed_is_kept(state: SqliteState, tmp_path: Path) -> None:
+    throttle = throttling(state)
+    fail(throttle, "secretpassword", 100, name="mynameorpassword")
+    state.query("PRAGMA wal_checkpoint(TRUNCATE)")
+    kept = b"".join(path.read_bytes() for path in tmp_path.iterdir() if path.is_file())
+    assert b"secretpassword" not in kept
+    assert b"mynameorpassword" not in kept
+
+
+def test_where_the_state_is_away_logins_go_on(state: SqliteState, tmp_path: Path) -> None:
+    throttle = throttling(state)
+    (tmp_path / "state.db").rename(tmp_path / "away")
+    assert [fail(throttle, number, 100) for number in range(20)] == [0] * 20
+    assert succeed(throttle, 100) == 0
+
+
+def test_where_it_goes_away_meanwhile_they_go_on_too(state: SqliteState, tmp_path: Path) -> None:
+    throttle = throttling(state)
+    with throttle.attempt(HERE, "alice", b"x", 100) as attempt:
+        (tmp_path / "state.db").rename(tmp_path / "away")
+        attempt.succeeded()
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::1%eth0", "2001:db8:1:2::/64"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("127.0.0.1", None),
+        ("::1", None),
+        ("::ffff:127.0.0.1", None),
+        ("", None),
+        ("unix", None),
+    ],
+)
+def test_where_somebody_comes_from(address: str, network: str | None) -> None:
+    assert network_of(address) == network
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "", "192.0.2.99"])
+def test_behind_an_address_of_many_each_name_is_counted_by_itself(address: str, state: SqliteState) -> None:
+    throttle = throttling(state, shared=lambda found: found == "192.0.2.99")
+    for number in range(5):
+        assert fail(throttle, number, 100, address) == 0
+    assert fail(throttle, "x", 100, address) == 1
+    assert succeed(throttle, 100, address, "bob") == 0
+
+
+# --- together with logins
+
+
+def test_what_a_throttled_login_costs(state: SqliteState) -> None:
+    wonder = Counting("wonder")
+    access = Access(Directory([Listed([Account("alice", wonder)])]), rules(), attempts=throttling(state))
+    assert access.identify(asking(basic("alice:wonder"), 90)).principal.name == "alice"
+    for number in range(5):
+        with pytest.raises(Unauthorized):
+            access.identify(asking(basic(f"alice:{number}"), 100))
+    for guess in ("x", "wonder "):
+        with pytest.raises(TooManyRequests):
+            access.identify(asking(basic(f"alice:{guess}"), 100))
+    assert len(wonder.asked) == 6  # nobody looked at those
+    assert access.identify(asking(basic("alice:wonder"), 100)).principal.name == "alice"  # known already
+
+
+def test_a_drive_with_a_mistyped_password_costs_a_hash_and_a_count_a_minute(
+    state: SqliteState, caplog: pytest.LogCaptureFixture
+) -> None:
+    wonder = Counting("wonder")
+    access = Access(Directory([Listed([Account("alice", wonder)])]), rules(), attempts=throttling(state))
+    for second in range(0, 600, 5):
+        with pytest.raises(Unauthorized):
+            access.identify(asking(basic("alice:wunder"), second))
+    assert len(wonder.asked) == 600 / WRONG_SECONDS
+    assert state.query("SELECT count(*) FROM login_failures") == [(1,)]
+    assert len(caplog.records) == 1
+    assert access.identify(asking(basic("alice:wonder"), 600)).principal.name == "alice"
+
+
+@pytest.mark.parametrize(("name", "address"), [("alice", HERE), ('a" b', "2001:db8::1"), ("x\ny", HERE), ("", HERE)])
+def test_fail2ban_reads_the_line(name: str, address: str) -> None:
+    """As fail2ban does it: <HOST> is an address."""
+    lines = (Path(__file__).parents[2] / "config/fail2ban/filter.d/davserver.conf").read_text().splitlines()
+    (pattern,) = (line.partition("=")[2].strip() for line in lines if line.startswith("failregex"))
+    line = f"2026-06-15 15:30:00,123 WARNING {failure_line(name, address, 'basic')}"
+    found = re.search(pattern.replace("<HOST>", r"(?P<host>[0-9a-fA-F.:]+)"), line)
+    assert found is not None
+    assert found["host"] == address
+    assert re.search(pattern.replace("<HOST>", r"(?P<host>[0-9a-fA-F.:]+)"), line + " and more") is None
