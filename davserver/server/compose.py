@@ -209,7 +209,7 @@ def lock_policy(settings: Settings) -> LockPolicy:
 
 def breakers_of(settings: Settings) -> frozenset[str]:
     """Names of those who may break any lock. Raises SettingsError where a file of accounts cannot be used."""
-    named = settings.locks.breakers
+    named = [*settings.locks.breakers, *settings.administrators]
     if not any(name.startswith("@") for name in named):
         return frozenset(named)
     return directory_of(settings).members(named)
