@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 TESTABLE := $(VENV)/.testable
 SOURCES := davserver tests
 
-.PHONY: help run test test-fast test-docker test-tools fuzz bench bench-files lint format lock clean
+.PHONY: help run test test-fast test-docker test-tools docs fuzz bench bench-files bench-locks lint format lock clean
 
 help: ## Show what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -25,14 +25,20 @@ test-fast: $(TESTABLE) ## Run the tests that take no time
 test-docker: $(TESTABLE) ## Build the image, and test it with whatever Docker engine there is
 	$(BIN)/pytest tests/docker
 
+docs: $(TESTABLE) ## Write what is generated in docs/
+	$(BIN)/python tests/reference.py
+
 fuzz: $(TESTABLE) ## Fuzz each parser for FUZZ_SECONDS (300)
 	for target in $$($(BIN)/python -c 'import sys; sys.path.insert(0, "tests/fuzz"); from targets import TARGETS; print(*TARGETS)'); \
 		do $(BIN)/python tests/fuzz/run.py $$target -max_total_time=$(or $(FUZZ_SECONDS),300) || exit; done
 
-bench-files: $(TESTABLE) ## Measure listings, writes and trees, without HTTP
+bench-files: $(TESTABLE) ## Measure large folders against Apache and stock WsgiDAV, for docs/performance.md; and without HTTP
+	$(BIN)/python tests/bench/folders.py
 	$(BIN)/python tests/bench/files.py
+bench-locks: $(TESTABLE) ## Measure checks, LOCK and UNLOCK, and 100,000 locks; write it into docs/performance.md
+	$(BIN)/python tests/bench/locks.py
 bench: $(TESTABLE) ## Measure against other servers, and write docs/performance.md
-	$(BIN)/python tests/bench/run.py
+	$(if $(BENCH_PYTHON),BENCH_PYTHON=$(BENCH_PYTHON)) $(BIN)/python tests/bench/run.py
 
 # Programs that some tests drive. Without them those tests are skipped, and say so.
 test-tools:

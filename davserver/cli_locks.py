@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import getpass
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -170,7 +171,7 @@ def _on(service: LockService, arguments: argparse.Namespace) -> int:
     by = _operator() if arguments.user is None else Principal(arguments.user)
     seconds = arguments.seconds
     if arguments.until is not None:
-        seconds = max(1, round(arguments.until - time.time()))
+        seconds = max(1, math.ceil(arguments.until - time.time()))
     try:
         lock = service.maintain(
             _path(arguments.path),

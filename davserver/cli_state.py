@@ -1,4 +1,5 @@
-"""The commands `state check` and `state repair`: do files and state agree? With a server at work on them, and without.
+"""The commands `state check|repair`: do files and state agree? And `state backup|restore`. With a server at work on
+them, and without.
 
 Who may write the state folder may do this.
 """
@@ -13,6 +14,7 @@ from contextlib import ExitStack
 
 from davserver.placement import require_startable, state_folder
 from davserver.settings import Settings, SettingsError
+from davserver.storage.backup import BEFORE, back_up, restore
 from davserver.storage.inspection import Finding, Problem, inspect, mend
 
 #: Gives a command its parser: (name, example, description, what it does).
@@ -24,7 +26,7 @@ _MENDED, _LEFT = "mended", "left"
 
 
 def add_state_commands(add: Add, load: Load) -> None:
-    """`state check|repair`."""
+    """`state check|repair|backup|restore`."""
     check = add(
         "check",
         "davserver state check ~/share",
@@ -49,14 +51,57 @@ def add_state_commands(add: Add, load: Load) -> None:
         command.add_argument("--state", metavar="DIR", help="the state folder, as given to serve")
         command.add_argument("--json", action="store_true", help="as JSON, for programs")
 
+    backup = add(
+        "backup",
+        "davserver state backup state.backup --directory ~/share",
+        "Write locks and properties, as they are now, to one file. It holds the tokens of locks: keep it to yourself.",
+        lambda arguments: _back_up(load(arguments), arguments),
+    )
+    backup.add_argument("file", metavar="FILE", help="where to; what is there is replaced")
+    restore = add(
+        "restore",
+        "davserver state restore state.backup --directory ~/share",
+        "Put locks and properties back as they were at a backup. What is there now is kept in the state folder.",
+        lambda arguments: _restore(load(arguments), arguments),
+    )
+    restore.add_argument("file", metavar="FILE", help="from `davserver state backup`")
+    for command in (backup, restore):
+        command.add_argument(
+            "-c", "--config", metavar="FILE", help="(default: ./davserver.yaml, then /etc/davserver/davserver.yaml)"
+        )
+        command.add_argument("--state", metavar="DIR", help="the state folder, as given to serve")
+        command.add_argument("--directory", metavar="DIR", help="the folder that is served, as given to serve")
+
+
+def _back_up(settings: Settings, arguments: argparse.Namespace) -> int:
+    back_up(_state_of(settings), arguments.file)
+    print(f"The state is in {arguments.file}.")
+    return 0
+
+
+def _restore(settings: Settings, arguments: argparse.Namespace) -> int:
+    folder = state_folder(settings, os.environ)
+    replaced = restore(folder, arguments.file)
+    print(f"The state in {folder} is that of {arguments.file}.")
+    if replaced:
+        print(f"What was there before is in {os.path.join(folder, BEFORE)}.")
+    print("`davserver state check` tells whether the files agree with it.")
+    return 0
+
+
+def _state_of(settings: Settings) -> str:
+    """The state folder. Raises SettingsError where there is no state in it."""
+    folder = state_folder(settings, os.environ)
+    if not os.path.exists(os.path.join(folder, "state.db")):
+        raise SettingsError(f"There is no state in {folder}: name the folder that the server uses with --state.")
+    return folder
+
 
 def _run(settings: Settings, arguments: argparse.Namespace, *, repairing: bool) -> int:
     from davserver.server.compose import open_shares
 
     require_startable(settings)
-    folder = state_folder(settings, os.environ)
-    if not os.path.exists(os.path.join(folder, "state.db")):
-        raise SettingsError(f"There is no state in {folder}: name the folder that the server uses with --state.")
+    folder = _state_of(settings)
     with ExitStack() as stack:
         shares = open_shares(settings, folder, stack)
         findings = list(inspect(shares, force=repairing and arguments.force))

@@ -45,6 +45,8 @@ def start(arguments: Sequence[str], environ: MutableMapping[str, str]) -> int:
     except SettingsError as error:
         print(f"davserver: {error}", file=sys.stderr)
         return 1
+    sys.stdout.flush()
+    os.dup2(1, 2)  # the log of a container is its standard output
     return main(arguments)
 
 
@@ -59,7 +61,7 @@ def _prepare(environ: MutableMapping[str, str]) -> None:
     _require_writable(state, "locks and properties")
     for share in settings.shares.values():
         if not share.read_only:
-            _require_writable(share.directory, "files", may_be_read_only=True)
+            _require_writable(share.folder, "files", may_be_read_only=True)
     warning = volume_warning(state)
     if warning is not None:
         print(f"davserver: WARNING: {warning}", file=sys.stderr)
@@ -115,9 +117,9 @@ def _handed_over(settings: Settings) -> Iterator[str]:
         yield from (os.path.join(folder, name) for name in (*names, *files))
     for share in settings.shares.values():
         try:
-            with os.scandir(share.directory) as entries:
+            with os.scandir(share.folder) as entries:
                 if next(entries, None) is None:
-                    yield share.directory
+                    yield share.folder
         except OSError:
             continue  # told by whoever tries to write there
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from typing import Annotated, Literal
 
@@ -47,6 +48,19 @@ def count(low: int, high: int) -> PlainValidator:
 
 
 Auto = Literal["auto"]
+
+#: Among addresses: everybody who connects to the Unix socket.
+UNIX = "unix"
+
+
+def networks(names: list[str]) -> list[str]:
+    for name in names:
+        try:
+            if name != UNIX:
+                ipaddress.ip_network(name)
+        except ValueError:
+            raise ValueError(f"{name!r} is neither an address, nor a network like 10.0.0.0/8, nor unix") from None
+    return names
 
 
 class Section(BaseModel):

@@ -18,9 +18,7 @@ from typing import Annotated, Any, Literal, get_args
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
-from davserver.setting_types import Auto, Bytes, Seconds, SecondsOrNone, parse_duration
-from davserver.setting_types import Section as _Section
-from davserver.setting_types import count as _count
+from davserver.setting_types import UNIX, Auto, Bytes, Seconds, SecondsOrNone, Section, count, networks, parse_duration
 from davserver.settings_access import (
     AuthSettings,
     CorsSettings,
@@ -35,7 +33,7 @@ from davserver.webhook_settings import WebhookSettings
 __all__ = ["Settings", "SettingsError", "UserSettings", "load", "parse_duration", "parse_users"]
 
 
-class ShareSettings(_Section):
+class ShareSettings(Section):
     #: Folder that is served. `~` is the home of whoever runs the server; `/{user}` at its end: a folder for each user.
     directory: str = Field(min_length=1)
     #: Make the folder of a user who logs in.
@@ -85,7 +83,7 @@ class ShareSettings(_Section):
         return self.directory.removesuffix("/{user}") or "/"
 
 
-class LockSettings(_Section):
+class LockSettings(Section):
     """Explorer asks for 1 h, Finder for 10 min, LibreOffice for 3 min: below that it would lose its locks."""
 
     default_timeout: Seconds = 30 * 60
@@ -112,7 +110,7 @@ class LockSettings(_Section):
         return self
 
 
-class TlsSettings(_Section):
+class TlsSettings(Section):
     #: Certificate with its chain, PEM; null: plain HTTP.
     cert: str | None = None
     #: Its key; null: it stands in the file of the certificate.
@@ -130,7 +128,7 @@ class TlsSettings(_Section):
         return self
 
 
-class LimitSettings(_Section):
+class LimitSettings(Section):
     #: Largest body of PROPFIND, PROPPATCH and LOCK.
     xml_body: Bytes = 2**20
     #: Answer PROPFIND with Depth: infinity; one request may then list everything.
@@ -150,12 +148,12 @@ class LimitSettings(_Section):
     #: Bytes in a second that a body must bring on average; it may fall two minutes behind, for phones.
     body_min_rate: Bytes = 2**10
     #: Requests of one worker that may wait for a slow client or a disk at the same time. auto: 1000.
-    threads: Annotated[Auto | int, _count(4, 10_000)] = "auto"
+    threads: Annotated[Auto | int, count(4, 10_000)] = "auto"
     #: Requests of one worker that may wait for something to happen to a lock (long polls and event streams). auto: a
     #: quarter of `threads`, 250 at most.
-    waiting: Annotated[Auto | int, _count(1, 10_000)] = "auto"
+    waiting: Annotated[Auto | int, count(1, 10_000)] = "auto"
     #: Connections of one worker. auto: 20,000, or what the limit of open files permits.
-    connections: Annotated[Auto | int, _count(4, 1_000_000)] = "auto"
+    connections: Annotated[Auto | int, count(4, 1_000_000)] = "auto"
 
     @field_validator("header")
     @classmethod
@@ -165,18 +163,30 @@ class LimitSettings(_Section):
         return value
 
 
-class HealthSettings(_Section):
+class HealthSettings(Section):
     #: /-/health says "not ready" when a file system that is written to has less room than this left.
     free_space: Bytes = 64 * 2**20
 
 
-class LogSettings(_Section):
+class MetricsSettings(Section):
+    #: Addresses, networks, or "unix", that may read /-/metrics without a login. Whoever logs in may read them, too.
+    allow: list[str] = Field(default_factory=lambda: ["127.0.0.1", "::1", UNIX])
+
+    @field_validator("allow")
+    @classmethod
+    def _addresses(cls, value: list[str]) -> list[str]:
+        return networks(value)
+
+
+class LogSettings(Section):
+    #: text: for people; json: a JSON object a line, for programs.
+    format: Literal["text", "json"] = "text"
     level: Literal["debug", "info", "warning", "error"] = "info"
     #: One line for each request.
     access: bool = True
 
 
-class Settings(_Section):
+class Settings(Section):
     #: Address to listen on, or unix:/path. Anything but loopback needs users, or `anonymous` said explicitly.
     host: str = "127.0.0.1"
     #: 0: any free port.
@@ -187,7 +197,7 @@ class Settings(_Section):
     trusted_proxies: list[str] = Field(default_factory=list)
     tls: TlsSettings = TlsSettings()
     #: Processes that serve. auto: one for each core, eight at most.
-    workers: Annotated[Auto | int, _count(1, 256)] = "auto"
+    workers: Annotated[Auto | int, count(1, 256)] = "auto"
     #: The Server field of answers; "": none. Never a version.
     server_header: str = Field(default="davserver", pattern=r"^[!-~]*( [!-~]+)*$")
     #: Folder for locks and properties, outside every share; null: one in the user's state folder.
@@ -215,6 +225,7 @@ class Settings(_Section):
     webhooks: dict[str, WebhookSettings] = Field(default_factory=dict)
     limits: LimitSettings = LimitSettings()
     health: HealthSettings = HealthSettings()
+    metrics: MetricsSettings = MetricsSettings()
     log: LogSettings = LogSettings()
 
     @field_validator("prefix")
@@ -237,13 +248,7 @@ class Settings(_Section):
     @field_validator("trusted_proxies")
     @classmethod
     def _proxies(cls, value: list[str]) -> list[str]:
-        for name in value:
-            try:
-                if name != "unix":
-                    ipaddress.ip_network(name)
-            except ValueError:
-                raise ValueError(f"{name!r} is neither an address, nor a network like 10.0.0.0/8, nor unix") from None
-        return value
+        return networks(value)
 
     @field_validator("shares")
     @classmethod
@@ -351,7 +356,7 @@ def _add_digests(merged: dict[str, Any], passwords: Mapping[str, str]) -> None:
             merged["users"][name].setdefault("digest", made)
 
 
-class _Users(_Section):
+class _Users(Section):
     users: dict[str, UserSettings]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from wire import Answer, Dav
 
 from davserver.protocol.errors import IncompleteBody
 from davserver.server.compose import open_app
+from davserver.server.http.connection import SMALL_BODY
 from davserver.server.http.gateway import FileWrapper
 from davserver.settings import Settings
 
@@ -21,6 +23,8 @@ class Content:
     def __init__(self, body: bytes | Iterable[bytes], *, length: int | None = None, cut: bool = False) -> None:
         whole = isinstance(body, bytes)
         self.length = length if not whole or length is not None else len(body)
+        #: As the server has it: what is small is waited for before a request begins.
+        self.is_here = whole and not cut and self.length == len(body) <= SMALL_BODY
         self._blocks = iter([body] if whole else body)
         self._rest = b""
         self._cut = cut
@@ -88,7 +92,7 @@ class Local(Dav):
 
 
 @contextmanager
-def local(folder: Path, **settings: Any) -> Iterator[Local]:
+def local(folder: Path, *, clock: Callable[[], float] = time.time, **settings: Any) -> Iterator[Local]:
     """An application as the server composes it: `folder/share` at "/", state in `folder/state`."""
     root, state = folder / "share", folder / "state"
     root.mkdir(exist_ok=True)
@@ -100,4 +104,4 @@ def local(folder: Path, **settings: Any) -> Iterator[Local]:
         **settings,
     }
     with ExitStack() as stack:
-        yield Local(open_app(Settings(**values), str(state), stack), values.get("prefix", ""))
+        yield Local(open_app(Settings(**values), str(state), stack, clock=clock), values.get("prefix", ""))

@@ -91,11 +91,18 @@ def holdings(history: Iterable[Op]) -> list[Held]:
     """Every lock that was granted, in the order in which they came to be held."""
     ends: dict[str, float] = {}
     ops = sorted(history, key=lambda op: op.sent)
+    shared = [op for op in ops if op.kind == "LOCK" and op.done and op.shared]
     for op in ops:
         # A lock ends with the resource that it is rooted at, also when that is not certain.
         if op.kind in ("UNLOCK", "DELETE", "MOVE") and (op.done or op.status == UNKNOWN):
             for token in op.tokens:
                 ends.setdefault(token, op.sent)
+            own = [lock for lock in shared if lock.client == op.client and lock.tokens[0] in op.tokens]
+            if op.kind != "UNLOCK" and any(Held(lock, 0, 0).covers(op.path) for lock in own):
+                # One of the shared locks on it is enough to take it away (RFC 4918 §6.2), and the others go with it.
+                for lock in shared:
+                    if lock.sent < op.back and (lock.path == op.path or inside(lock.path, op.path)):
+                        ends.setdefault(lock.tokens[0], op.sent)
     held = [
         Held(op, op.back, ends.get(op.tokens[0], math.inf)) for op in ops if op.kind == "LOCK" and op.done and op.tokens
     ]

@@ -27,7 +27,7 @@ ROOMS = {
     "placement": {"settings"},
     "web": {"protocol", "storage", "methods", "__init__"},
     "operations": {"protocol", "storage", "methods"},
-    "server": {"protocol", "storage", "methods", "access", "web", "operations", "settings"},
+    "server": {"protocol", "storage", "methods", "access", "web", "operations", "settings", "build"},
     "banner": {"settings"},
     "cli": {
         "protocol",

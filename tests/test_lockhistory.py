@@ -48,12 +48,19 @@ RIGHT = {
     "it goes with its file": [
         lock(1, "/a", 0, "t1"), op(1, "DELETE", "/a", 2, 3, 204, tokens=("t1",)), put(2, "/a", 4, status=201),
     ],
+    "shared ones go with it, all of them": [
+        lock(1, "/a", 0, "t1", shared=True), lock(2, "/a", 0, "t2", shared=True),
+        op(2, "DELETE", "/a", 2, 3, 204, tokens=("t2",)), lock(3, "/a", 4, "t3"),
+    ],
     "nobody knows": [lock(1, "/a", 0, "t1"), put(2, "/a", 2, status=UNKNOWN), put(1, "/a", 4, "t1", status=UNKNOWN),
                      get(1, "/a", 6, "either")],
     "others change what is not held": [lock(1, "/a", 0, "t1"), get(1, "/b", 2, "x"), get(1, "/b", 4, "y")],
 }  # fmt: skip
 
 WRONG = {
+    "a shared lock that another path's took away": (
+        [lock(1, "/a", 0, "t1", shared=True), lock(2, "/b", 0, "t2", shared=True),
+         op(2, "DELETE", "/a", 2, 3, 204, tokens=("t2",))], "written while"),
     "two holders": ([lock(1, "/a", 0, "t1"), lock(2, "/a", 2, "t2")], "two holders"),
     "of whom one has let go too late": (
         [lock(1, "/a", 0, "t1"), lock(2, "/a", 2, "t2"), unlock(1, "/a", 3.5, "t1")], "two holders"),

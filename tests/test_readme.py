@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
-import shlex
 from pathlib import Path
 
-import pytest
 from wire import Answer, Dav
-
-from davserver.cli import command_line
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -23,6 +18,7 @@ PASSING = [
     (r"(\d{4}-\d\d-\d\d )?\d\d:\d\d UTC", "TIME"),
     (r"retry_after\": \d+", 'retry_after": N'),
     (r'"id": \d+', '"id": N'),
+    (r"txn-\d+", "txn-N"),
 ]
 
 
@@ -40,18 +36,17 @@ def shown(kind: str) -> tuple[str, str]:
     return head, body
 
 
-def refused(dav: Dav, folder: str, **headers: str) -> Answer:
+def refused(dav: Dav, folder: str) -> Answer:
     path = f"{folder}/report.docx"
     if dav("HEAD", path).status == 404:
         assert dav("PUT", path, b"x").status == 201
         assert dav.lock(path, owner="Jane Smith", Timeout="Second-1740").status == 200
-    return dav("PUT", path, b"y", **headers)
+    return dav("PUT", path, b"y")
 
 
-@pytest.mark.parametrize(("kind", "headers"), [("xml", {}), ("json", {"Accept": "application/json"})])
-def test_the_423_is_what_the_server_answers(kind: str, headers: dict[str, str], dav: Dav, folder: str) -> None:
-    head, body = shown(kind)
-    answer = refused(dav, folder, **headers)
+def test_the_423_is_what_the_server_answers(dav: Dav, folder: str) -> None:
+    head, body = shown("xml")
+    answer = refused(dav, folder)
     said = answer.body.decode().replace(f"{folder}/report.docx", "/report.docx")
     assert settled(said) == settled(body)
     assert f"HTTP/1.1 {answer.status} Locked" in head
@@ -59,18 +54,6 @@ def test_the_423_is_what_the_server_answers(kind: str, headers: dict[str, str], 
         name, _, value = line.partition(": ")
         assert name == "Retry-After" or answer.headers[name.lower()] == value
     assert 1700 < int(answer.headers["retry-after"]) <= 1740
-    if kind == "json":
-        assert list(json.loads(said)) == list(json.loads(body))
-
-
-def test_every_command_it_names_is_one() -> None:
-    commands = [line for kind, block in BLOCKS if kind == "sh" for line in block.splitlines()]
-    named = [line.partition("#")[0] for line in commands if "davserver " in line]
-    named += [line for line in re.findall(r"`(davserver [^`]*)`", README) if "DIR" not in line]
-    assert len(named) >= 4
-    for line in named:
-        words = shlex.split(line)
-        command_line()[0].parse_args(words[words.index("davserver") + 1 :])
 
 
 def test_every_make_target_it_names_is_one() -> None:
@@ -81,10 +64,3 @@ def test_every_make_target_it_names_is_one() -> None:
         )
     )
     assert {"run", "test", "test-fast", "lint"} <= named <= targets
-
-
-def test_its_links_lead_somewhere() -> None:
-    links = re.findall(r"\]\(([^)]+)\)", README)
-    assert links
-    for link in links:
-        assert (ROOT / link).exists(), link

@@ -36,7 +36,7 @@ _REMEMBERED = 4096
 #: Programs of Windows, which never ask their user for a login where everybody may read.
 _WINDOWS = ("Microsoft-WebDAV-MiniRedir", "Microsoft Office", "DavClnt")
 
-_log = logging.getLogger("davserver.auth")
+_log = logging.getLogger("davserver.audit")
 
 
 @dataclass(frozen=True, slots=True)

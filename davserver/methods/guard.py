@@ -111,6 +111,9 @@ class Guard:
 
     def decide(self, view: View, check_locks: Callable[[], None]) -> Lock | None:
         """The three questions in their order. The ended lock that counts once more, if it was needed."""
+        if self.preconditions is conditions.UNCONDITIONAL and view.is_empty:
+            check_locks()
+            return None  # nothing is asked, and nothing is locked
         request = self.request
         forgiven = self._forgiven(view)
         state_of = self._state_of(view, forgiven=forgiven)
@@ -133,7 +136,8 @@ class Guard:
         the spelling of the first. Raises Unavailable.
         """
         shares = self.shares
-        spelt = dict.fromkeys((*reserve, *(shares.of(path).tree.reserved_as(path) for path in reserve)))
+        common = (shares.of(path).tree.reserved_as(path) for path in reserve)
+        spelt = (*reserve, *(path for path in common if path not in reserve))
         while True:
             with self.share.locks.hold(spelt, principal=self.request.principal, tokens=self.tokens) as hold:
                 unsettled = shares.journal.about(reserve)

@@ -28,6 +28,9 @@ from davserver.storage.tree import Space
 #: Members that are read from a folder at a time.
 BLOCK = 500
 
+#: Without what NamedTuple puts before it.
+_new = tuple.__new__
+
 
 class Listing:
     """One PROPFIND being answered."""
@@ -58,8 +61,8 @@ class Listing:
         stored = _StoredOfMembers(share, collection)
         mounted = {mount.at.name: mount for mount in self._shares.mounted_in(collection)}
         setting = self._setting(share, collection, len(collection.segments) + 1)
+        response, of = self._plan.response, stored.of
         seen = Seen(self._request, collection)
-        response = self._plan.response
         members = share.tree.members(collection)
 
         def answers() -> Iterator[tuple[str, Node, bytes]]:
@@ -77,7 +80,7 @@ class Listing:
                         there = self._setting(share, true, len(true.segments))
                         entry = Entry(href, name, node, *_stored(share, true), there)
                     else:
-                        entry = Entry(href, name, node, stored.locks(name), stored.dead(name), setting)
+                        entry = _new(Entry, (href, name, node, *of(name), setting))
                     yield name, node, response(entry)
             for name, mount in mounted.items():
                 node_there = mount.tree.stat(mount.at)
@@ -153,13 +156,11 @@ class _StoredOfMembers:
         if self._known:
             self._block = self._dead.of(names)
 
-    def locks(self, name: str) -> list[Lock] | None:
+    def of(self, name: str) -> tuple[list[Lock] | None, Dead | None]:
         if not self._known:
-            return None
-        return self._inherited + self._rooted[name] if name in self._rooted else self._inherited
-
-    def dead(self, name: str) -> Dead | None:
-        return self._block.get(name, _NONE) if self._known else None
+            return None, None
+        locks = self._inherited + self._rooted[name] if name in self._rooted else self._inherited
+        return locks, self._block.get(name, _NONE)
 
 
 def _stored(share: Share, path: DavPath) -> tuple[list[Lock] | None, Dead | None]:

@@ -116,8 +116,12 @@ LOCKDISCOVERY = PropName(DAV, "lockdiscovery")
 FORMS: Mapping[PropName, Form] = {
     RESOURCETYPE: Form("<D:resourcetype/>", "<D:resourcetype><D:collection/></D:resourcetype>"),
     # No creation time survives that every write makes a new file: the time of change is the earliest that is known.
-    PropName(DAV, "creationdate"): _both("creationdate", lambda entry: format_iso_date(entry.node.last_modified)),
-    PropName(DAV, "getlastmodified"): _both("getlastmodified", lambda e: format_http_date(e.node.last_modified)),
+    PropName(DAV, "creationdate"): _both(
+        "creationdate", lambda entry: format_iso_date(entry.node.mtime_ns // 1_000_000_000)
+    ),
+    PropName(DAV, "getlastmodified"): _both(
+        "getlastmodified", lambda e: format_http_date(e.node.mtime_ns // 1_000_000_000)
+    ),
     PropName(DAV, "getcontentlength"): _file_only("getcontentlength", lambda entry: entry.node.size),
     PropName(DAV, "getcontenttype"): _file_only("getcontenttype", lambda entry: media_type(entry.name)),
     PropName(DAV, "getetag"): _file_only("getetag", lambda entry: f'"{entry.node.tag}"'),

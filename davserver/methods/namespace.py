@@ -104,9 +104,6 @@ def move(request: Request, shares: Shares) -> Response:
         raise Forbidden(
             "A symbolic link leads elsewhere from another folder; it cannot be moved there.", paths=[source]
         )
-    there = target.look()
-    _require_move(guard, target, node, there)
-    guard.look(_move_claim(source, target, there))
     with guard.enter(source, target.path, respelt=target.respelt) as passage:
         while True:
             node, there = guard.existing(), target.look()
@@ -141,8 +138,7 @@ def _move(guard: Guard, passage: Passage, target: _Target, node: Node, there: No
         return _Moved(removed, size, 0)
     except OtherDevice:
         # Copied while both are reserved: nothing that is written to the source meanwhile may be lost.
-        permit = permit_copy(guard.request, source, target.path)
-        with _stage_copy(share, source, target, recursive=True, replaced=replaced, permit=permit) as staged:
+        with _stage_copy(share, source, target, recursive=True, everything=True, replaced=replaced) as staged:
             with target.share.charged(staged.size - replaced):
                 removed = changes.carry(shares, hold, staged, source, target.path, replacing=replacing)
             return _Moved(removed, staged.size, staged.size)
@@ -211,7 +207,8 @@ def _stage_copy(
     *,
     recursive: bool,
     replaced: int,
-    permit: Callable[[tuple[str, ...]], None],
+    everything: bool = False,
+    permit: Callable[[tuple[str, ...]], None] = lambda _: None,
 ) -> StagedCopy:
     """A copy of the source beside the destination, where a file of `replaced` bytes makes room. Raises
     InsufficientStorage as soon as it is too large."""
@@ -226,7 +223,9 @@ def _stage_copy(
 
     left = replaced + (target.share.quota.left if target.share.quota is not None else 0)
     slot = tree.stage(target.path, tree.look(target.path).device).new_slot()
-    return stage_copy(share.tree, source, tree, slot, recursive=recursive, spend=spend, permit=permit)
+    return stage_copy(
+        share.tree, source, tree, slot, recursive=recursive, everything=everything, spend=spend, permit=permit
+    )
 
 
 def _copy_claim(target: _Target, node: Node | None) -> Claim:

@@ -10,46 +10,55 @@ it; only where they may differ is it gone through.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Protocol
 
 from davserver.protocol.errors import NotFound, NotKnown, NotPermitted, Refused
-from davserver.protocol.messages import Action, Request
+from davserver.protocol.messages import Action, Permissions
 from davserver.protocol.paths import DavPath
 from davserver.storage.node import Node
 from davserver.storage.share import Share
 
+
+class Permitted(Protocol):
+    """A request, or whoever else asks with permissions of his own."""
+
+    @property
+    def permissions(self) -> Permissions: ...
+
+
 _ABSENT = "There is nothing at this path."
 
 
-def require_permission(request: Request, path: DavPath, *actions: Action) -> None:
+def require_permission(request: Permitted, path: DavPath, *actions: Action) -> None:
     """Raises NotPermitted, or NotKnown, unless the principal may do one of these at `path`."""
     allows = request.permissions.allows
     if not any(allows(action, path) for action in actions):
         raise _refused(request, actions[0], path)
 
 
-def require_target(request: Request, path: DavPath) -> None:
+def require_target(request: Permitted, path: DavPath) -> None:
     """Something is to be made, or changed, at the Destination. Never 404, which would mean the source."""
     if not any(request.permissions.allows(action, path) for action in (Action.CREATE, Action.WRITE)):
         raise NotPermitted("You may not write at the destination.", paths=[path])
 
 
-def is_visible(request: Request, path: DavPath) -> bool:
+def is_visible(request: Permitted, path: DavPath) -> bool:
     """May it be looked at: to be read, or as a part of the way to something else?"""
     return request.permissions.allows(Action.READ, path) or _leads(request, path)
 
 
-def require_visible(request: Request, path: DavPath) -> None:
+def require_visible(request: Permitted, path: DavPath) -> None:
     if not is_visible(request, path):
         raise _refused(request, Action.READ, path)
 
 
-def require_content(request: Request, path: DavPath, node: Node) -> None:
+def require_content(request: Permitted, path: DavPath, node: Node) -> None:
     """Of what may be seen a file must be readable: a way leads through collections only."""
     if not node.is_collection and not request.permissions.allows(Action.READ, path):
         raise NotKnown(_ABSENT)
 
 
-def require_change(request: Request, path: DavPath, node: Node | None) -> None:
+def require_change(request: Permitted, path: DavPath, node: Node | None) -> None:
     """To give `path`, where `node` is, new content. An empty file counts as not made yet: LOCK on a new name makes one
     (davfs2, LibreOffice), and Explorer and Finder do before they send what is in it."""
     if node is None:
@@ -60,7 +69,7 @@ def require_change(request: Request, path: DavPath, node: Node | None) -> None:
         require_permission(request, path, Action.WRITE)
 
 
-def require_tree(request: Request, share: Share, path: DavPath, node: Node, *actions: Action) -> None:
+def require_tree(request: Permitted, share: Share, path: DavPath, node: Node, *actions: Action) -> None:
     """All of `actions`, for the resource and everything below it."""
     for action in actions:
         require_permission(request, path, action)
@@ -68,14 +77,14 @@ def require_tree(request: Request, share: Share, path: DavPath, node: Node, *act
         _require_below(request, share, path, path, actions)
 
 
-def require_new_tree(request: Request, share: Share, source: DavPath, node: Node, target: DavPath) -> None:
+def require_new_tree(request: Permitted, share: Share, source: DavPath, node: Node, target: DavPath) -> None:
     """To make at `target` what is at `source`."""
     require_permission(request, target, Action.CREATE)
     if node.is_collection:
         _require_below(request, share, source, target, (Action.CREATE,))
 
 
-def permit_copy(request: Request, source: DavPath, target: DavPath) -> Callable[[tuple[str, ...]], None]:
+def permit_copy(request: Permitted, source: DavPath, target: DavPath) -> Callable[[tuple[str, ...]], None]:
     """Asked about each member of a tree, by its names below the top, as it is copied. Raises NotPermitted."""
     permissions = request.permissions
     readable, creatable = permissions.whole(source), permissions.whole(target)
@@ -94,7 +103,7 @@ def permit_copy(request: Request, source: DavPath, target: DavPath) -> Callable[
 class Seen:
     """Which members of a collection are listed: those that may be read, and the ways to such."""
 
-    def __init__(self, request: Request, collection: DavPath) -> None:
+    def __init__(self, request: Permitted, collection: DavPath) -> None:
         self._request, self._collection = request, collection
         whole = request.permissions.whole(collection)
         #: All of them: nothing needs to be asked.
@@ -110,13 +119,13 @@ class Seen:
         )
 
 
-def _leads(request: Request, path: DavPath) -> bool:
+def _leads(request: Permitted, path: DavPath) -> bool:
     permissions = request.permissions
     return permissions.leads(path) and not permissions.rights(path)
 
 
 def _require_below(
-    request: Request, share: Share, tree: DavPath, seen_as: DavPath, actions: tuple[Action, ...]
+    request: Permitted, share: Share, tree: DavPath, seen_as: DavPath, actions: tuple[Action, ...]
 ) -> None:
     """The members of `tree`, under the names that they have below `seen_as`."""
     permissions = request.permissions
@@ -144,7 +153,7 @@ def _members(share: Share, path: DavPath) -> Iterator[tuple[str, Node]]:
         return  # gone meanwhile
 
 
-def _refused(request: Request, action: Action, path: DavPath) -> Refused:
+def _refused(request: Permitted, action: Action, path: DavPath) -> Refused:
     if request.permissions.leads(path):
         return NotPermitted(f"You may not {action.value} here.", paths=[path])
     return NotKnown(_ABSENT)

@@ -30,6 +30,7 @@ class Upload:
         self._keeps = keeps
         self._expected = _expected_length(request)
         self._verifier = Verifier(parse_digests(request.headers, whole=request.method == "PUT"))
+        self.is_here = request.body.is_here
         self.size = 0
         self.length = request.body.length if self._expected is None else self._expected
         self._checked = _SMALL

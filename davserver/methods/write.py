@@ -13,8 +13,9 @@ from davserver.protocol.messages import Action, Request, Response
 from davserver.protocol.properties import RESOURCETYPE, Outcome, Plan
 from davserver.storage import changes
 from davserver.storage.node import AlreadyThere, Node
-from davserver.storage.share import Shares
+from davserver.storage.share import Share, Shares
 from davserver.storage.staged import StagedFile
+from davserver.storage.tree import Spot
 
 COLLECTION_METHODS = (
     "OPTIONS", "GET", "HEAD", "DELETE", "COPY", "MOVE", "PROPFIND", "PROPPATCH", "LOCK", "UNLOCK",
@@ -29,7 +30,11 @@ _XML = ("application/xml", "text/xml")
 
 
 def put(request: Request, shares: Shares) -> Response:
-    """RFC 9110 §9.3.4, RFC 4918 §9.7. 201 or 204 with the new ETag; the body becomes visible whole or not at all."""
+    """RFC 9110 §9.3.4, RFC 4918 §9.7. 201 or 204 with the new ETag; the body becomes visible whole or not at all.
+
+    What is still on its way is taken in before paths are reserved, after an early look. What is here already, a small
+    body, is written down in no time: all of it is done in one go.
+    """
     if "Content-Range" in request.headers:
         # RFC 9110 §14.5: a partial PUT that is not understood as one must not replace the whole.
         raise BadRequest("PUT replaces the whole file; send a part of it with PATCH and X-Update-Range.")
@@ -38,27 +43,53 @@ def put(request: Request, shares: Shares) -> Response:
     if path == share.at:
         raise _exists(guard.existing())
     mtime = wanted_mtime(request)
-    with share.tree.spot(path) as spot:
-        node = _replaceable(request, spot.node)
-        guard.look(writing(path, node))
-        upload = Upload(request, share, node)
-        staged = StagedFile(share.tree, spot)
-    with staged:
-        staged.receive(upload)
+    content: _Content | None = None
+    if not request.body.is_here:
+        with share.tree.spot(path) as spot:
+            node = _replaceable(request, spot.node)
+            guard.look(writing(path, node))
+            content = _Content(request, share, spot)
+        content.receive()
+    try:
         while True:
             with guard.enter(path) as passage, share.tree.spot(path) as spot:
                 node = _replaceable(request, spot.node)
                 passage.check(writing(path, node))
+                if content is None:
+                    content = _Content(request, share, spot)
+                    content.receive()
                 if node is None:
                     # Of what was there before and went behind the server's back. Before the file is: a crash in between
                     # leaves nothing that is wrong.
                     share.properties.remove(passage.hold, path)
                 try:
-                    with share.charged(upload.size - (0 if node is None else node.size)):
-                        new = staged.commit(passage.hold, spot, replace=node is not None, mtime=mtime)
+                    with share.charged(content.size - (0 if node is None else node.size)):
+                        new = content.staged.commit(passage.hold, spot, replace=node is not None, mtime=mtime)
                 except AlreadyThere:
                     continue  # somebody who does not pass the guard (a shell, a backup) made it first
                 return written(new, created=node is None, mtime=mtime)
+    finally:
+        if content is not None:
+            content.staged.discard()
+
+
+class _Content:
+    """What a PUT brings, made aside for `spot`."""
+
+    def __init__(self, request: Request, share: Share, spot: Spot) -> None:
+        self._upload = Upload(request, share, spot.node)
+        self.staged = StagedFile(share.tree, spot)
+
+    @property
+    def size(self) -> int:
+        return self._upload.size
+
+    def receive(self) -> None:
+        try:
+            self.staged.receive(self._upload)
+        except BaseException:
+            self.staged.discard()
+            raise
 
 
 def mkcol(request: Request, shares: Shares) -> Response:
@@ -111,12 +142,9 @@ def delete(request: Request, shares: Shares) -> Response:
         # RFC 4918 §9.6.1: DELETE on a collection acts as if Depth were infinity; another wish cannot be met.
         raise BadRequest("A collection can be deleted with Depth: infinity only.")
     require_removable(shares, path)
-    require_tree(request, share, path, node, Action.DELETE)
-    claim = Claim(trees=(path,), members_of=(path.parent,))
-    guard.look(claim)
     with guard.enter(path) as passage:
         require_tree(request, share, path, guard.existing(), Action.DELETE)
-        passage.check(claim)
+        passage.check(Claim(trees=(path,), members_of=(path.parent,)))
         removed = changes.delete(shares, passage.hold, path)
     share.give_back(removed.empty())
     return Response(204)

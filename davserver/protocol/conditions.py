@@ -191,6 +191,16 @@ class Preconditions:
     #: The Transaction-Id field: the transaction must not have ended.
     transaction: str | None = None
 
+    @property
+    def asks_nothing_of_http(self) -> bool:
+        """Is there no condition of RFC 9110?"""
+        return (
+            self.if_match is None
+            and self.if_none_match is None
+            and self.if_modified_since is None
+            and self.if_unmodified_since is None
+        )
+
 
 #: Nothing is asked: what most requests ask.
 UNCONDITIONAL = Preconditions()
@@ -249,7 +259,8 @@ def check(preconditions: Preconditions, method: str, target: DavPath, state_of: 
     """`check_if`, then `check_http`, for a request that no lock can stop."""
     if preconditions is UNCONDITIONAL:
         return True
-    state_of = cache(state_of)
+    if not preconditions.asks_nothing_of_http:
+        state_of = cache(state_of)  # of both the same resource may be asked
     check_if(preconditions, method, target, state_of)
     return check_http(preconditions, method, target, state_of)
 
@@ -272,9 +283,10 @@ def check_http(preconditions: Preconditions, method: str, target: DavPath, state
 
     In the order of RFC 9110 §13.2.2.
     """
-    if preconditions is UNCONDITIONAL:
+    wanted = preconditions
+    if wanted.asks_nothing_of_http:
         return True
-    wanted, state_of = preconditions, cache(state_of)
+    state_of = cache(state_of)
     if wanted.if_match is not None:
         if not _any_match(wanted.if_match, state_of(target), strong=True):
             raise PreconditionFailed("The resource is not the version that If-Match names.", paths=[target])

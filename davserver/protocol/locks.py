@@ -154,11 +154,13 @@ class Lock:
         """Has its client probably gone? It has missed two refreshes, of the length it takes between them.
 
         A client that has not refreshed yet is taken to do so at half of what it was granted: it is never stale
-        before it expires. Nor are locks that nobody refreshes.
+        before it expires. Nor are locks that nobody refreshes. Two refreshes at once (Office, when it opens a document)
+        say nothing about the length: none is taken to be shorter than a minute.
         """
         if self.kind is not Kind.WRITE or self.granted is None or not self.is_active(now):
             return False
-        return now >= self.refreshed + 2 * (self.interval or self.granted / 2)
+        usual = self.granted / 2
+        return now >= self.refreshed + 2 * (usual if self.interval is None else max(self.interval, min(60.0, usual)))
 
     def seconds_left(self, now: float) -> int | None:
         """Whole seconds until it has expired, at least 1; None when it does not expire."""

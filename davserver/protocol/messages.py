@@ -96,6 +96,10 @@ class Body(Protocol):
     def length(self) -> int | None:
         """Announced bytes; None when chunked. 0 means there is no body."""
 
+    @property
+    def is_here(self) -> bool:
+        """All of it has arrived: reading it takes no waiting, and nobody is spared anything by a refusal before."""
+
     def read(self, size: int) -> bytes:
         """Up to `size` (> 0) bytes, b"" only at the true end.
 

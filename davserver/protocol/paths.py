@@ -26,15 +26,16 @@ _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 # What stays as it is in an href, beside letters and digits. LibreOffice saves under its own spelling of a URL and
 # loses its lock when hrefs escape any of these; "&" is escaped since Finder and LibreOffice both misread it as
 # text, ";" since LibreOffice escapes it too.
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9._~!$'()*+,=:@-]*").fullmatch
-_QUOTED = [chr(byte) if byte < 128 and _PLAIN_NAME(chr(byte)) else f"%{byte:02X}" for byte in range(256)]
+_PLAIN = re.compile(r"[A-Za-z0-9._~!$'()*+,=:@-]")
+_PLAIN_BUT_FOR_BLANKS = re.compile(r"[A-Za-z0-9._~!$'()*+,=:@ -]*").fullmatch
+_QUOTED = {byte: f"%{byte:02X}" for byte in range(256) if _PLAIN.match(chr(byte)) is None}
 
 
 def quote_name(name: str) -> str:
     """One path segment as it stands in an href: ASCII, upper-case hex."""
-    if _PLAIN_NAME(name):
-        return name
-    return "".join([_QUOTED[byte] for byte in name.encode()])
+    if _PLAIN_BUT_FOR_BLANKS(name):
+        return name.replace(" ", "%20")
+    return name.encode().decode("latin-1").translate(_QUOTED)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -118,6 +119,8 @@ class DavPath:
 
     def below(self, other: DavPath) -> tuple[str, ...]:
         """The names that lead from `other` (this path or one above it) here."""
+        if not other.segments:
+            return self.segments
         if not other.contains(self):
             raise ValueError("not below that path")
         return self.segments[len(other.segments) :]

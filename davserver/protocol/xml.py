@@ -245,8 +245,16 @@ class LockInfo:
     owner: bytes | None
 
 
+#: Bytes of a LOCK body that is remembered, with what it was read as: a program always sends the same.
+_REMEMBERED = 1024
+
+
 def parse_lockinfo(data: bytes, owner_limit: int = OWNER_LIMIT) -> LockInfo:
     """RFC 4918 §14.11."""
+    return (_known_lockinfo if len(data) <= _REMEMBERED else _lockinfo)(data, owner_limit)
+
+
+def _lockinfo(data: bytes, owner_limit: int) -> LockInfo:
     root = _root(data, "lockinfo")
     scopes = [_dav_name(scope) for parent in _named(root, "lockscope") for scope in _children(parent)]
     types = [_dav_name(kind) for parent in _named(root, "locktype") for kind in _children(parent)]
@@ -259,6 +267,9 @@ def parse_lockinfo(data: bytes, owner_limit: int = OWNER_LIMIT) -> LockInfo:
     if owner is not None and len(owner) > owner_limit:
         raise ContentTooLarge(f"The owner of a lock may have at most {owner_limit} bytes.")
     return LockInfo(known[0], owner)
+
+
+_known_lockinfo = lru_cache(maxsize=256)(_lockinfo)
 
 
 def serialize(element: etree._Element, scope: Mapping[str | None, str]) -> bytes:

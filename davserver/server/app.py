@@ -19,15 +19,16 @@ from typing import TYPE_CHECKING, Any
 from wsgidav.wsgidav_app import WsgiDAVApp
 
 from davserver.access.access import STRANGER, Access, Asking, Identity
+from davserver.operations.figures import Figures
 from davserver.operations.pages import Page
-from davserver.protocol.errors import InternalError, NotKnown, NotPermitted, Refused
+from davserver.protocol.errors import InternalError, Locked, NotKnown, NotPermitted, Refused
 from davserver.protocol.holder import Reveal, Viewer
 from davserver.protocol.locks import ANYBODY, Principal
 from davserver.protocol.messages import FileSlice, Headers, Request, Response
 from davserver.protocol.paths import DavPath
 from davserver.protocol.reasons import reason
 from davserver.protocol.refusal import render
-from davserver.server.access_log import log_access
+from davserver.server.access_log import is_logging, log_access
 from davserver.server.compression import compressed
 from davserver.server.cors import Cors
 from davserver.server.dispatch import method_of, perform
@@ -64,11 +65,13 @@ class Terminal:
         clock: Callable[[], float],
         pages: Mapping[str, Page],
         seats: int,
+        figures: Figures,
         cors: Cors | None,
     ) -> None:
         self._shares = shares
         self._cors = cors
         self._pages = pages
+        self._figures = figures
         #: May be replaced at any time; a request keeps to the one it began with.
         self.access = access
         self._prefix = prefix
@@ -79,7 +82,7 @@ class Terminal:
         self.seats = seats
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-        exchange = _Exchange(environ, self._clock())
+        exchange = _Exchange(environ, self._clock(), self._figures)
         preflight = None if self._cors is None else self._cors.preflight(environ)
         if preflight is not None:
             return self._send(exchange, preflight, start_response)
@@ -93,6 +96,8 @@ class Terminal:
             else:
                 response = _finished(self._answer(exchange, path), environ)
         except Refused as refused:
+            if isinstance(refused, Locked):
+                self._figures.count_refused()
             response = _finished(self._refusal(exchange, refused), environ)
         except Exception:
             _log.exception("%s %s failed", environ["REQUEST_METHOD"], exchange.path or "?")
@@ -168,7 +173,7 @@ class Terminal:
             status = int(line[:3])
             if self._cors is not None:
                 headers = [*headers, *self._cors.fields(exchange.environ)]
-            return start_response(line, headers, exc_info)
+            return start_response(_status_line(status), headers, exc_info)
 
         environ = environ_beside(exchange.environ, path, self._prefix) | {_EXCHANGE: exchange}
         answer = self.beside(environ, begin)
@@ -194,8 +199,10 @@ class Terminal:
             identity.principal,
             identity.permissions,
             client_of(environ),
-            access.unauthorized(exchange.now) if access.could_be_more(identity) else None,
-            self._reveal,
+            unauthorized=access.unauthorized(exchange.now) if access.could_be_more(identity) else None,
+            is_administrator=access.is_administrator(identity.principal),
+            trusts_page=self._cors is not None and self._cors.trusts(environ),
+            reveal=self._reveal,
         )
 
 
@@ -224,8 +231,9 @@ def _status_line(status: int) -> str:
 class _Exchange:
     """What is known of one request, also when it turns out to be malformed, and the line it leaves in the log."""
 
-    def __init__(self, environ: dict[str, Any], now: float) -> None:
+    def __init__(self, environ: dict[str, Any], now: float, figures: Figures) -> None:
         self.environ = environ
+        self._figures = figures
         self.now = now
         self.headers: Headers = header_fields(environ)
         self.path: DavPath | None = None
@@ -270,14 +278,19 @@ class _Exchange:
             self.log(status, sent)
 
     def log(self, status: int, sent: int) -> None:
+        environ = self.environ
+        method, seconds = environ["REQUEST_METHOD"], time.perf_counter() - self._began
+        self._figures.count_request(method, status, seconds, sent, getattr(environ["wsgi.input"], "taken", 0))
+        if not is_logging():
+            return
         log_access(
-            address=self.environ.get("REMOTE_ADDR", ""),
+            address=environ.get("REMOTE_ADDR", ""),
             user=self.principal.name,
-            method=self.environ["REQUEST_METHOD"],
-            target=self.environ["REQUEST_URI"],
+            method=method,
+            target=environ["REQUEST_URI"],
             status=status,
             sent=sent,
-            seconds=time.perf_counter() - self._began,
+            seconds=seconds,
         )
 
 
@@ -295,14 +308,23 @@ class DavApp(WsgiDAVApp):  # type: ignore[misc]
         clock: Callable[[], float] = time.time,
         pages: Mapping[str, Page] = _NO_PAGES,
         seats: int = 250,
+        figures: Figures | None = None,
         cors: Cors | None = None,
     ) -> None:
         """`pages`: what stands below /-/, by its name there, beside the API. `seats`: requests that may wait for
-        something to happen to a lock at the same time."""
+        something to happen to a lock at the same time. `figures`: where requests are counted."""
         self.people = people
         self._locks = shares.locks
         self._terminal = Terminal(
-            shares, access, prefix=prefix, reveal=reveal, clock=clock, pages=pages, seats=seats, cors=cors
+            shares,
+            access,
+            prefix=prefix,
+            reveal=reveal,
+            clock=clock,
+            pages=pages,
+            seats=seats,
+            figures=Figures() if figures is None else figures,
+            cors=cors,
         )
         super().__init__(
             {

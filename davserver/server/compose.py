@@ -8,14 +8,19 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 
+from davserver.build import build_data
+from davserver.operations.figures import Figures
 from davserver.operations.health import Folder, Health
-from davserver.operations.pages import health_page
+from davserver.operations.metrics import Sources, metrics_page
+from davserver.operations.pages import Page, health_page
 from davserver.protocol.errors import Unavailable
 from davserver.protocol.holder import Reveal
 from davserver.protocol.locks import LockPolicy, StaleBreak
 from davserver.protocol.paths import ROOT, DavPath
 from davserver.server.app import DavApp
 from davserver.server.cors import Cors
+from davserver.server.http.balance import Balance
+from davserver.server.http.proxies import TrustedProxies
 from davserver.server.people import People, directory_of
 from davserver.server.sweeping import Sweeping
 from davserver.settings import Settings, ShareSettings
@@ -45,8 +50,11 @@ def open_app(
     clock: Callable[[], float] = time.time,
     seats: int = 250,
     working: bool = True,
+    figures: Figures | None = None,
+    balance: Balance | None = None,
 ) -> DavApp:
-    """The application on the state in `folder`. What it opens is closed with `stack`.
+    """The application on the state in `folder`. What it opens is closed with `stack`. `figures` and `balance`: those of
+    the worker that it is for.
 
     `seats`: requests that may wait for something to happen to a lock at the same time. `working`: False where it is
     opened only to see whether it can be: then no webhook is called.
@@ -54,7 +62,8 @@ def open_app(
     Raises OSError where a folder cannot be used, StateError where the state cannot.
     """
     os.makedirs(folder, mode=0o700, exist_ok=True)
-    shares = open_shares(settings, folder, stack, clock=clock)
+    figures = Figures() if figures is None else figures
+    shares = open_shares(settings, folder, stack, clock=clock, figures=figures)
     recover_all(shares)
     for share in shares:
         if not share.read_only:
@@ -80,12 +89,21 @@ def open_app(
         prefix=settings.prefix,
         reveal=_reveal(settings),
         clock=clock,
-        pages={"health": health_page(_health(settings, folder, shares))},
+        pages=_pages(settings, folder, shares, figures, Balance() if balance is None else balance),
         seats=seats,
+        figures=figures,
         cors=_cors(settings),
     )
     stack.callback(app.stop_waiting)
     return app
+
+
+def _pages(settings: Settings, folder: str, shares: Shares, figures: Figures, balance: Balance) -> dict[str, Page]:
+    sources = Sources(figures, shares.state, shares.locks.now, lambda: balance.counts, build_data())
+    return {
+        "health": health_page(_health(settings, folder, shares)),
+        "metrics": metrics_page(sources, TrustedProxies(settings.metrics.allow).trusts),
+    }
 
 
 def _cors(settings: Settings) -> Cors | None:
@@ -121,7 +139,14 @@ def _open_webhooks(
             webhooks.start()
 
 
-def open_shares(settings: Settings, folder: str, stack: ExitStack, *, clock: Callable[[], float] = time.time) -> Shares:
+def open_shares(
+    settings: Settings,
+    folder: str,
+    stack: ExitStack,
+    *,
+    clock: Callable[[], float] = time.time,
+    figures: Figures | None = None,
+) -> Shares:
     """The shares on the state in `folder`: nothing is written yet. What is opened is closed with `stack`.
 
     Raises OSError where a folder cannot be used, StateError where the state cannot.
@@ -135,7 +160,10 @@ def open_shares(settings: Settings, folder: str, stack: ExitStack, *, clock: Cal
     durable = settings.durability == "full"
     state = SqliteState(folder, durable=durable)
     stack.callback(state.close)
-    locks = LockManager(state, Gate(folder), lock_policy(settings), clock=clock)
+    gate = Gate(folder)
+    if figures is not None:
+        gate.waited, state.took = figures.count_gate, figures.count_store
+    locks = LockManager(state, gate, lock_policy(settings), clock=clock)
     properties = PropertyStore(state, limit=settings.limits.properties)
     journal = Journal(state)
 
@@ -218,6 +246,7 @@ def breakers_of(settings: Settings) -> frozenset[str]:
 def _skeleton(folder: str, shares: list[Share]) -> str:
     """A folder in the state that holds nothing but the way to each share."""
     root = os.path.join(folder, "root")
+    os.makedirs(root, exist_ok=True)
     for share in shares:
         os.makedirs(os.path.join(root, *share.at.segments), exist_ok=True)
     return root

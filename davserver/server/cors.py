@@ -54,6 +54,12 @@ class Cors:
         allowed = self._allowed(environ.get("HTTP_ORIGIN"))
         return (*allowed, ("Access-Control-Expose-Headers", _EXPOSED)) if allowed else (_VARY,)
 
+    def trusts(self, environ: Mapping[str, Any]) -> bool:
+        """Does the request come from a page that may act in the name of its user? Not where all pages may ask: these
+        are told to send no login."""
+        origin = environ.get("HTTP_ORIGIN")
+        return origin is not None and origin.lower() in self._origins
+
     def _allowed(self, origin: str | None) -> tuple[tuple[str, str], ...]:
         if origin is None or not (self._all or origin.lower() in self._origins):
             return ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from davserver.server.compose import breakers_of
 from davserver.server.http.server import DavServer
 from davserver.server.http.tls import TlsAdapter
-from davserver.server.logs import set_log_level
+from davserver.server.logs import set_up_log
 from davserver.settings import Settings, SettingsError
 
 #: Settings that are taken over at once.
@@ -18,7 +18,7 @@ def take_over(server: DavServer, settings: Settings) -> None:
     access, breakers = server.wsgi_app.people.access(settings), breakers_of(settings)
     if server.ssl_adapter is not None:
         load_certificate(server.ssl_adapter, settings)
-    set_log_level(settings)
+    set_up_log(settings)
     server.wsgi_app.use(access, breakers)
 
 

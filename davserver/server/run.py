@@ -11,6 +11,7 @@ from ipaddress import ip_address
 from mmap import mmap
 from socket import AF_UNIX, socket
 
+from davserver.operations.figures import Figures
 from davserver.server.compose import open_app
 from davserver.server.http.balance import Balance
 from davserver.server.http.proxies import TrustedProxies
@@ -47,8 +48,12 @@ def serve(
             open_app(settings, folder, trial, working=False)
         open_files = raise_open_files()
 
+        count = worker_count(settings)
+        memory_of_figures = Figures.shared(count)
+
         def open_worker(current: Settings, balance: Balance, inside: ExitStack) -> DavServer:
-            return _open(current, folder, inside, listeners, tls, balance, open_files)
+            figures = Figures(memory_of_figures, balance.number)
+            return _open(current, folder, inside, listeners, tls, balance, open_files, figures)
 
         def reread_with_certificate() -> Settings:
             found = settings if reread is None else reread()
@@ -59,7 +64,7 @@ def serve(
         def live(current: Settings, memory: mmap, number: int, ready: int, parent: int) -> None:
             work(current, memory, number, ready, parent, open_worker, reread or (lambda: settings))
 
-        workers = Workers(settings, worker_count(settings), live, drain_seconds=DRAIN_SECONDS)
+        workers = Workers(settings, count, live, drain_seconds=DRAIN_SECONDS)
         url = base_url(settings, listeners.sockets[0])
         return workers.run(
             on_ready=lambda: on_ready(url),
@@ -75,7 +80,8 @@ def open_server(
     with `stack`."""
     listeners = open_listeners(settings.host, settings.port, os.environ)
     stack.callback(listeners.close)
-    return _open(settings, folder, stack, listeners, _tls(settings), Balance(), raise_open_files(), clock=clock)
+    files = raise_open_files()
+    return _open(settings, folder, stack, listeners, _tls(settings), Balance(), files, Figures(), clock=clock)
 
 
 def _open(
@@ -86,11 +92,13 @@ def _open(
     tls: TlsAdapter | None,
     balance: Balance,
     open_files: int,
+    figures: Figures,
     *,
     clock: Callable[[], float] = time.time,
 ) -> DavServer:
     limits = limits_of(settings, open_files)
-    app = open_app(settings, folder, stack, clock=clock, seats=seats_of(settings, limits))
+    seats = seats_of(settings, limits)
+    app = open_app(settings, folder, stack, clock=clock, seats=seats, figures=figures, balance=balance)
     server = DavServer(
         listeners.sockets,
         app,

@@ -17,7 +17,7 @@ from mmap import mmap
 from time import monotonic
 
 from davserver.server.http.balance import Balance
-from davserver.server.logs import set_log_level
+from davserver.server.logs import set_up_log
 from davserver.server.reload import differences
 from davserver.settings import Settings, SettingsError
 
@@ -163,7 +163,7 @@ class Workers:
             _log.error("the settings stay as they are: %s", error)
             return
         waiting = differences(self._settings, new)
-        set_log_level(new)
+        set_up_log(new)
         if waiting:
             _log.warning("changed, and in force from the next start: %s", ", ".join(waiting))
         _log.info("reloading users, TLS and log level")

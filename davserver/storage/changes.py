@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from davserver.protocol.errors import NotFound, Refused
 from davserver.protocol.paths import DavPath
@@ -21,10 +21,13 @@ from davserver.storage.recovery import settle
 from davserver.storage.rename import rename_new, replace, takes_steps
 from davserver.storage.share import Shares
 from davserver.storage.staged import StagedCopy
-from davserver.storage.staging import Discarded
+from davserver.storage.staging import Discarded, Slot
 from davserver.storage.tree import Spot
 
 _log = logging.getLogger("davserver")
+
+#: Puts everything back where it was before a rename. May raise OSError.
+Undo = Callable[[], None]
 
 
 def create(shares: Shares, hold: Hold, path: DavPath, make: Callable[[Spot], object], rows: Callable[[], str]) -> None:
@@ -55,7 +58,12 @@ def delete(shares: Shares, hold: Hold, path: DavPath) -> Discarded:
         if spot.status is None:
             raise NotFound("There is nothing at this path.")
         slot = tree.stage(path, spot.place.device).new_slot()
-        with _recorded(shares, Intent(Kind.DELETE, path, inode=spot.status.st_ino), _has_rows(shares, path)):
+
+        def undo() -> None:
+            rename_new(slot.place, spot.place)
+            tree.sync(spot.place.folder)
+
+        with _recorded(shares, Intent(Kind.DELETE, path, inode=spot.status.st_ino), _has_rows(shares, path), undo):
             spot.place.rename(slot.place)
             tree.sync(spot.place.folder)
     return Discarded(slot)
@@ -73,26 +81,42 @@ def move(shares: Shares, hold: Hold, source: DavPath, path: DavPath, *, replacin
         if old.status is None:
             raise NotFound("There is nothing at this path.")
         slot = target.stage(path, new.place.device).new_slot()
+        replaced = new.status if replacing else None
         intent = Intent(
             Kind.MOVE,
             path,
             source,
             inode=old.status.st_ino,
-            other=new.status.st_ino if replacing and new.status is not None else 0,
+            other=0 if replaced is None else replaced.st_ino,
             aside=slot.reference,
         )
-        needed = _has_rows(shares, source, path) or (replacing and takes_steps(old.status, new.status))
-        with _recorded(shares, intent, needed), target.making(new):
-            discarded = Discarded()
+        needed = _has_rows(shares, source, path) or takes_steps(old.status, replaced)
+        is_kept = False
+
+        def sync() -> None:
+            tree.sync(old.place.folder)
+            target.sync(new.place.folder)
+
+        def undo() -> None:
+            if replaced is not None and not is_kept:
+                return  # nothing can bring that back
+            if respelt:
+                new.place.rename(old.place)
+            else:
+                rename_new(new.place, old.place)
+            if is_kept:
+                slot.place.rename(new.place)
+            sync()
+
+        with _recorded(shares, intent, needed, undo), target.making(new):
             if respelt:
                 old.place.rename(new.place)
             elif not replacing:
                 rename_new(old.place, new.place)
-            elif replace(old.place, new.place, slot.place):
-                discarded = Discarded(slot)
-            tree.sync(old.place.folder)
-            target.sync(new.place.folder)
-    return discarded
+            else:
+                is_kept = replace(old.place, new.place, slot.place, keep=needed)
+            sync()
+    return Discarded(slot) if is_kept else Discarded()
 
 
 def install(
@@ -111,8 +135,10 @@ def install(
         slot = tree.stage(path, spot.place.device).new_slot()
         intent = Intent(Kind.COPY, path, inode=copy.inode, aside=slot.reference)
         needed = with_properties or _has_rows(shares, path) or (replacing and takes_steps(copy.status, spot.status))
-        with _recorded(shares, intent, needed, stage):
-            return copy.commit(hold, spot, slot, replacing=replacing)
+        is_kept = False
+        with _recorded(shares, intent, needed, lambda: _take_back(copy, spot, slot, is_kept, replacing), stage):
+            is_kept = copy.commit(hold, spot, slot, replacing=replacing, keep=needed)
+    return Discarded(slot) if is_kept else Discarded()
 
 
 def carry(
@@ -128,11 +154,20 @@ def carry(
         intent = Intent(Kind.CARRY, path, source, inode=copy.inode, other=other, aside=slot.reference)
         intent = shares.journal.record(intent)
         try:
-            discarded = copy.commit(hold, spot, slot, replacing=replacing)
+            is_kept = copy.commit(hold, spot, slot, replacing=replacing, keep=True)
         except BaseException:
             settle(shares, intent, failed=True)
             raise
-    return discarded + settle(shares, intent)
+        removed = _conclude(shares, intent, lambda: _take_back(copy, spot, slot, is_kept, replacing))
+    return Discarded(slot) + removed if is_kept else removed
+
+
+def _take_back(copy: StagedCopy, spot: Spot, aside: Slot, is_kept: bool, replacing: bool) -> None:
+    if replacing and spot.status is not None and not is_kept:
+        return  # nothing can bring back what was replaced
+    copy.take_back(spot)
+    if is_kept:
+        aside.place.rename(spot.place)
 
 
 def patch(shares: Shares, hold: Hold, path: DavPath, changes: PropertyUpdate, mtime: int | None) -> None:
@@ -162,7 +197,7 @@ def _has_rows(shares: Shares, *paths: DavPath) -> bool:
 
 @contextmanager
 def _recorded(
-    shares: Shares, intent: Intent, needed: bool, rows: Callable[[Intent], None] | None = None
+    shares: Shares, intent: Intent, needed: bool, undo: Undo, rows: Callable[[Intent], None] | None = None
 ) -> Iterator[None]:
     """The rename is done inside; before it the intent is recorded, if one is needed, and after it settled."""
     if not needed:
@@ -171,5 +206,27 @@ def _recorded(
     intent = shares.journal.record(intent, rows)
     try:
         yield
-    finally:
+    except BaseException:
         settle(shares, intent).empty()
+        raise
+    _conclude(shares, intent, undo).empty()
+
+
+def _conclude(shares: Shares, intent: Intent, undo: Undo) -> Discarded:
+    """Change the rows, now that the rename has happened. Where they cannot be changed the rename is undone, so that
+    what is refused has not happened; then the intent, which is still there, has nothing to finish."""
+    try:
+        return settle(shares, intent)
+    except Refused:
+        if _is_open(shares, intent):
+            with suppress(OSError):  # somebody has taken the name: whoever finds the intent finishes it
+                undo()
+        raise
+
+
+def _is_open(shares: Shares, intent: Intent) -> bool:
+    """Is it known that the rows are unchanged? A commit may have been made, and not have reached the disk."""
+    try:
+        return shares.journal.has(intent)
+    except Refused:
+        return False

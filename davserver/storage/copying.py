@@ -2,6 +2,9 @@
 
 Each file is one whole version of its source. What is not served is left out; links are, where a share follows them,
 copied as links. Copies keep mode, attributes and the second of the last change.
+
+A copy whose source will be removed (MOVE between file systems) is of everything, served or not: what would be left out
+would be lost. What cannot be copied at all then stands in its way.
 """
 
 from __future__ import annotations
@@ -10,19 +13,23 @@ import ctypes
 import errno
 import os
 import re
+import stat as modes
 from collections.abc import Callable
 
-from davserver.protocol.errors import NotFound
+from davserver.protocol.errors import Forbidden, NotFound
 from davserver.protocol.paths import DavPath
 from davserver.storage.node import node_of
 from davserver.storage.oserrors import refusing
 from davserver.storage.resolve import Resolver
+from davserver.storage.served import PRIVATE_PREFIX
 from davserver.storage.staged import StagedCopy
 from davserver.storage.staging import Slot, keep_attributes
 from davserver.storage.tree import Tree
 
 _CHUNK = 64 << 20
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+#: A name that meant a file, or a folder, means something else now: a link, a file, a socket, a device.
+_CHANGED = frozenset({errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.ENODEV})
 #: Files that are synced one by one; of more than that the whole file system is, which costs about as much.
 _FEW = 16
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -35,32 +42,62 @@ def stage_copy(
     slot: Slot,
     *,
     recursive: bool,
+    everything: bool = False,
     spend: Callable[[int], None] = lambda _: None,
     permit: Callable[[tuple[str, ...]], None] = lambda _: None,
 ) -> StagedCopy:
-    """Copy `source` to `slot`. Not recursive: a folder alone. `spend` is told the size of each file beforehand, and
-    `permit` the names of each member below the top; both may raise."""
+    """Copy `source` to `slot`. Not recursive: a folder alone. `everything`: also what is not served. `spend` is told
+    the size of each file beforehand, and `permit` the names of each member below the top; both may raise."""
     copy = StagedCopy(target_tree, slot)
+    chosen = _Everything() if everything else _Served(source_tree, source)
     try:
         with source_tree.source(source) as fd:
-            _Copying(source_tree, source, target_tree, copy, spend, permit).copy(fd, slot, recursive=recursive)
+            _Copying(chosen, target_tree, copy, spend, permit).copy(fd, slot, recursive=recursive)
     except BaseException:
         copy.discard()
         raise
     return copy
 
 
+class _Served:
+    """What of a tree is copied: what is served there."""
+
+    def __init__(self, tree: Tree, source: DavPath) -> None:
+        self._member, self._source = tree.served.member, source.segments
+        self.links = tree.follows_links
+
+    def takes(self, names: tuple[str, ...], name: str) -> bool:
+        return self._member((*self._source, *names), name)
+
+    def cannot(self) -> None:
+        """There is something that is no file, or was one when its folder was read: it is left out."""
+
+
+class _Everything:
+    """All but what is the server's own."""
+
+    links = True
+
+    def takes(self, _names: tuple[str, ...], name: str) -> bool:
+        return not name.startswith(PRIVATE_PREFIX)
+
+    def cannot(self) -> None:
+        raise Forbidden(
+            "There is something in it that is neither file nor folder, or is being changed: it cannot be copied to "
+            "another file system, and would be lost."
+        )
+
+
 class _Copying:
     def __init__(
         self,
-        source_tree: Tree,
-        source: DavPath,
+        chosen: _Served | _Everything,
         tree: Tree,
         copy: StagedCopy,
         spend: Callable[[int], None],
         permit: Callable[[tuple[str, ...]], None],
     ) -> None:
-        self._source_tree, self._source = source_tree, source
+        self._chosen = chosen
         self._tree = tree
         self._copy = copy
         self._spend, self._permit = spend, permit
@@ -78,11 +115,10 @@ class _Copying:
             else:
                 os.mkdir(name, dir_fd=folder)
                 self._unsynced = [(name,)]
-                if recursive:
-                    self._members(source, folder, name)
+                self._members(source, folder, name, recursive=recursive)
             self._sync(folder)
 
-    def _members(self, source: int, folder: int, name: str) -> None:
+    def _members(self, source: int, folder: int, name: str, *, recursive: bool) -> None:
         """Folder by folder, without recursion: a tree may be deeper than Python's stack."""
         sources, targets = Resolver(source), Resolver(folder)
         todo: list[tuple[str, ...]] = [()]
@@ -90,36 +126,58 @@ class _Copying:
             names = todo.pop()
             try:
                 here = sources.open(names, os.O_RDONLY | os.O_DIRECTORY)
-            except FileNotFoundError:
-                continue  # gone since its parent was read
-            there = targets.open((name, *names), os.O_RDONLY | os.O_DIRECTORY)
+            except OSError as error:
+                self._pass_over(error)
+                continue
+            above = (name, *names)
+            there = targets.open(above, os.O_RDONLY | os.O_DIRECTORY)
             try:
-                with os.scandir(here) as entries:
-                    for entry in entries:
-                        if not self._source_tree.served.member((*self._source.segments, *names), entry.name):
-                            continue
-                        self._permit((*names, entry.name))
-                        if entry.is_dir(follow_symlinks=False):
-                            os.mkdir(entry.name, dir_fd=there)
-                            self._remember((name, *names, entry.name))
-                            todo.append((*names, entry.name))
-                        elif entry.is_file(follow_symlinks=False):
-                            self._entry(here, there, (name, *names, entry.name))
-                        elif self._source_tree.follows_links and entry.is_symlink():
-                            os.symlink(os.readlink(entry.name, dir_fd=here), entry.name, dir_fd=there)
+                if recursive:
+                    with os.scandir(here) as entries:
+                        for entry in entries:
+                            if not self._chosen.takes(names, entry.name):
+                                continue
+                            self._permit((*names, entry.name))
+                            if self._entry(entry, here, there, above):
+                                todo.append((*names, entry.name))
+                # At the end: it may be a mode that lets nobody make anything there.
+                keep_attributes(os.fstat(here), here, os.fstat(there), there)
             finally:
                 os.close(here)
                 os.close(there)
 
-    def _entry(self, here: int, there: int, names: tuple[str, ...]) -> None:
-        try:
-            fd = os.open(names[-1], _OPEN, dir_fd=here)
-        except FileNotFoundError:
-            return  # gone since the folder was read
-        try:
-            self._file(fd, there, names)
-        finally:
-            os.close(fd)
+    def _entry(self, entry: os.DirEntry[str], here: int, there: int, above: tuple[str, ...]) -> bool:
+        """Is it a folder, whose members are still to be copied?"""
+        name = entry.name
+        if entry.is_dir(follow_symlinks=False):
+            os.mkdir(name, dir_fd=there)
+            self._remember((*above, name))
+            return True
+        if entry.is_file(follow_symlinks=False):
+            try:
+                fd = os.open(name, _OPEN, dir_fd=here)
+            except OSError as error:
+                self._pass_over(error)
+                return False
+            try:
+                if modes.S_ISREG(os.fstat(fd).st_mode):
+                    self._file(fd, there, (*above, name))
+                else:
+                    self._chosen.cannot()
+            finally:
+                os.close(fd)
+        elif not entry.is_symlink():
+            self._chosen.cannot()
+        elif self._chosen.links:
+            os.symlink(os.readlink(name, dir_fd=here), name, dir_fd=there)
+        return False
+
+    def _pass_over(self, error: OSError) -> None:
+        """It has gone since its folder was read, or become something else."""
+        if error.errno in _CHANGED:
+            self._chosen.cannot()
+        elif error.errno != errno.ENOENT:
+            raise error
 
     def _file(self, source: int, folder: int, names: tuple[str, ...]) -> None:
         """`names`: those of the copy, below the stage; it is made as the last of them in `folder`."""
@@ -128,7 +186,8 @@ class _Copying:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         target = os.open(names[-1], flags, 0o666, dir_fd=folder)
         try:
-            self._copy.size += copy_content(source, target)
+            # No more than that, however fast it grows meanwhile.
+            self._copy.size += copy_content(source, target, status.st_size)
             keep_attributes(status, source, os.fstat(target), target)
             mtime_ns = self._tree.new_time(status.st_mtime_ns // 1_000_000_000)
             os.utime(target, ns=(mtime_ns, mtime_ns))

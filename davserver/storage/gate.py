@@ -20,10 +20,11 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from hashlib import blake2b
+from time import perf_counter
 
 from davserver.protocol.errors import Unavailable
 from davserver.protocol.paths import DavPath
@@ -46,6 +47,8 @@ class Gate:
     def __init__(self, folder: str) -> None:
         """Raises OSError when the folder cannot be used."""
         self._path = os.path.join(folder, "gate")
+        #: Told how many seconds each reservation took to get.
+        self.waited: Callable[[float], None] = lambda _: None
         os.close(self._open())
 
     def _open(self) -> int:
@@ -64,6 +67,7 @@ class Gate:
                 wanted.setdefault(offset, shared)
             offset, _, alone = own
             wanted[offset] = alone
+        began = perf_counter()
         # A file description of its own: that is what makes two threads of one process exclude each other.
         try:
             fd = self._open()
@@ -76,6 +80,7 @@ class Gate:
                         fcntl.fcntl(fd, fcntl.F_OFD_SETLKW, step)
             except OSError as error:  # the kernel has no room for more locks
                 raise _away() from error
+            self.waited(perf_counter() - began)
             yield
         finally:
             os.close(fd)  # and every lock with it

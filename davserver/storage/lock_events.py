@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from davserver.protocol.locks import Kind, Lock, Principal
+from davserver.protocol.locks import End, Kind, Lock, Principal
 from davserver.protocol.paths import DavPath
 from davserver.storage.state import State
 
@@ -102,9 +102,8 @@ class LockEvents:
                 )
 
 
-def note(state: State, what: What, lock: Lock, at: float) -> None:
-    """Within the transaction that makes it true."""
-    end = lock.end
+def note(state: State, what: What, lock: Lock, at: float, end: End | None = None) -> None:
+    """Within the transaction that makes it true. `end`: how the lock ended, where it did."""
     by = None if end is None else end.by
     state.query(
         "INSERT INTO lock_events (at, what, lock_id, root, collection, kind, principal, display_name, expires, "

@@ -26,6 +26,11 @@ class View:
     #: could jump back.
     unnoted: bool = False
 
+    @property
+    def is_empty(self) -> bool:
+        """Nothing is locked there, nor was of late."""
+        return not self.active and not self.ended
+
     def covering(self, path: DavPath) -> list[Lock]:
         """Active locks that protect `path`, of which `knows` must be true."""
         return [lock for lock in self.active if covers(lock, path)]

@@ -16,8 +16,8 @@ transaction began, and not when a request arrived. A clock that is set back neve
 
 from __future__ import annotations
 
+import os
 import time
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -62,7 +62,8 @@ _MATCHES = "lock-token-matches-request-uri"
 
 def new_token() -> str:
     """RFC 4918 §6.5: unique for all time; 122 random bits, since it is also a secret."""
-    return uuid.uuid4().urn
+    bits = os.urandom(16).hex()
+    return f"urn:uuid:{bits[:8]}-{bits[8:12]}-4{bits[13:16]}-{'89ab'[int(bits[16], 16) & 3]}{bits[17:20]}-{bits[20:]}"
 
 
 class LockManager:
@@ -109,6 +110,8 @@ class LockManager:
 
     def settle(self, claim: Claim, view: View, forgiven: Lock | None) -> None:
         """See `LockHold.settle`."""
+        if view.is_empty:
+            return
         worthless = [
             lock
             for lock in view.ended
@@ -209,9 +212,7 @@ class LockManager:
             for number, request in enumerate(requests, last - len(requests) + 1):
                 hold.require_reserved(request.root)
                 self._clear_way(request, {lock.id for lock in granted}, now, breaking)
-                lock = replace(_granted(request, number, self._new_token(), now), made=made)
-                if request.kind is Kind.TRANSACTION:
-                    lock = replace(lock, transaction_id=f"txn-{fence}", fence=fence)
+                lock = _granted(request, number, self._new_token(), now, made, fence)
                 self._table.insert(lock)
                 granted.append(lock)
         return granted
@@ -367,7 +368,8 @@ def _how(lock: Lock, now: float) -> Ending | None:
     return None if end is None else end.how
 
 
-def _granted(request: LockRequest, number: int, token: str, now: float) -> Lock:
+def _granted(request: LockRequest, number: int, token: str, now: float, made: str | None, fence: int) -> Lock:
+    fenced = request.kind is Kind.TRANSACTION
     return Lock(
         token=token,
         root=request.root,
@@ -383,5 +385,8 @@ def _granted(request: LockRequest, number: int, token: str, now: float) -> Lock:
         client_address=request.client_address,
         client_agent=request.client_agent,
         reason=request.reason,
+        transaction_id=f"txn-{fence}" if fenced else None,
+        fence=fence if fenced else None,
         blocks_reads=request.blocks_reads,
+        made=made,
     )

@@ -26,8 +26,8 @@ from davserver.storage.share import Shares
 
 #: Characters of a reason: a sentence, not a document.
 REASON_LIMIT = 500
-#: Locks that are looked at in one go: a page costs what it shows, however many locks there are.
-PAGE = 1000
+#: Locks that are looked at in one go, and how often for one part: its cost is bounded, however many locks there are.
+PAGE, LOOKS = 1000, 5
 
 _audit = logging.getLogger("davserver.audit")
 
@@ -87,17 +87,21 @@ class LockService:
     ) -> tuple[list[Lock], int | None]:
         """`find` in parts of at most `limit`, by number: a part, and where the next one goes on; None after the last.
 
-        `visible`: may it be shown to whoever asks?
+        `visible`: may it be shown to whoever asks? Where few fit, a part may be short, even empty, and not the last.
         """
         now = self._locks.now()
         found: list[Lock] = []
         next_: int | None = beyond
-        while next_ is not None:
-            some, next_ = self._locks.page(next_, PAGE, path=wanted.path, holder=wanted.holder, kind=wanted.kind)
+        size = limit + 1
+        for _ in range(LOOKS):
+            if next_ is None:
+                break
+            some, next_ = self._locks.page(next_, size, path=wanted.path, holder=wanted.holder, kind=wanted.kind)
             found += (lock for lock in some if wanted.fits(lock, now) and visible(lock))
             if len(found) > limit:
                 return found[:limit], found[limit - 1].id
-        return found, None
+            size = PAGE
+        return found, next_
 
     def get(self, number: int) -> Lock:
         """An active lock. Raises NotFound, which says so where it has ended."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from davserver.protocol.locks import Depth, End, Ending, Kind, Lock, Principal, Scope
@@ -24,7 +25,8 @@ _GRANTED = (
 )
 _ENDED = "ended, how, ended_by, ended_by_name, ended_reason, version, void"
 # With each row what the store has seen as the latest time: one statement tells both.
-_SELECT = f"SELECT (SELECT latest FROM progress), {_GRANTED}, {_ENDED} FROM locks WHERE "  # noqa: S608
+_COLUMNS = f"SELECT (SELECT latest FROM progress), {_GRANTED}, {_ENDED} FROM"  # noqa: S608
+_SELECT = f"{_COLUMNS} locks WHERE "
 _INSERT = f"INSERT INTO locks (parent, {_GRANTED}) VALUES (?{', ?' * (_GRANTED.count(',') + 1)})"  # noqa: S608
 _DEPTHS, _SCOPES = {each.value: each for each in Depth}, {each.value: each for each in Scope}
 _KINDS, _ENDINGS = {each.value: each for each in Kind}, {each.value: each for each in Ending}
@@ -43,8 +45,10 @@ class LockTable:
 
     def touching(self, keys: Sequence[str], trees: Iterable[DavPath] = ()) -> tuple[float, list[Lock]]:
         """Locks rooted at any of `keys`, or below one of `trees`."""
-        latest, found = 0.0, {}
         ranges = [low_high for tree in trees for low_high in below(tree)]
+        if len(keys) <= _MAX_KEYS and not ranges:
+            return self._read(_rooted_at(len(keys)), keys)
+        latest, found = 0.0, dict[int, Lock]()
         for start in range(0, len(keys), _MAX_KEYS):
             some = keys[start : start + _MAX_KEYS]
             where = f"root IN ({','.join('?' * len(some))})" + " OR root >= ? AND root < ?" * (len(ranges) // 2)
@@ -73,19 +77,22 @@ class LockTable:
         self, beyond: int, limit: int, *, path: DavPath | None, holder: str | None, kind: Kind | None
     ) -> tuple[float, list[Lock]]:
         """Locks whose end is not noted, by number from `beyond` on; `path`: rooted at it, above it or below it."""
-        where = ["ended IS NULL AND id > ?"]
-        parameters: list[object] = [beyond]
+        where = ["ended IS NULL"]
+        parameters: list[object] = []
         if holder is not None:
             where.append("principal = ?")
             parameters.append(holder)
         if kind is not None:
             where.append("kind = ?")
             parameters.append(kind.value)
-        if path is not None:
+        number = "id"
+        if path is not None and not path.is_root:
+            number = "+id"  # found by their roots, not by their numbers: what is elsewhere is not looked at
             keys = path.lineage
             where.append(f"(root IN ({','.join('?' * len(keys))}) OR root >= ? AND root < ?)")
             parameters += (*keys, *below(path))
-        return self._select(f"{' AND '.join(where)} ORDER BY id LIMIT ?", (*parameters, limit))
+        where.append(f"{number} > ? ORDER BY {number} LIMIT ?")
+        return self._select(" AND ".join(where), (*parameters, beyond, limit))
 
     def expired(self, now: float, limit: int) -> list[Lock]:
         """Whose end is still to be noted."""
@@ -111,7 +118,10 @@ class LockTable:
         return rows[0][0] if rows else 0
 
     def _select(self, where: str, parameters: Sequence[object]) -> tuple[float, list[Lock]]:
-        rows = self._state.query(_SELECT + where, parameters)
+        return self._read(_SELECT + where, parameters)
+
+    def _read(self, sql: str, parameters: Sequence[object]) -> tuple[float, list[Lock]]:
+        rows = self._state.query(sql, parameters)
         return rows[0][0] if rows else 0.0, [_lock(row) for row in rows]
 
     def progress(self) -> tuple[float, int]:
@@ -171,7 +181,7 @@ class LockTable:
             "void = ? WHERE id = ?",
             (end.at, end.how.value, by, by_name, end.reason, end.version, end.void, lock.id),
         )
-        note(self._state, _WHAT[end.how], replace(lock, end=end), end.at)
+        note(self._state, _WHAT[end.how], lock, end.at, end)
 
     def void(self, lock: Lock, now: float) -> None:
         """The token of this ended lock is worth nothing any more. Remembered is what somebody may still have to be
@@ -223,6 +233,13 @@ class LockTable:
 _WHAT = {Ending.RELEASED: What.RELEASED, Ending.EXPIRED: What.EXPIRED, Ending.BROKEN: What.BROKEN}
 
 
+@lru_cache(maxsize=_MAX_KEYS)
+def _rooted_at(keys: int) -> str:
+    """A row for each key, joined: for IN (…) SQLite would build a table with an index first."""
+    values = ",".join(["(?)"] * keys)
+    return f"WITH keys (key) AS (VALUES {values}) {_COLUMNS} keys CROSS JOIN locks ON root = key"
+
+
 def below(path: DavPath) -> tuple[str, str]:
     """The range of keys below `path`: low <= key < high. "0" is the character after "/"."""
     return ("/", "0") if path.is_root else (path.key + "/", path.key + "0")
@@ -261,7 +278,7 @@ def _lock(row: tuple[Any, ...]) -> Lock:
      interval, expires, address, agent, reason, transaction_id, fence, blocks_reads, made, *end) = row  # fmt: skip
     return Lock(
         token=token,
-        root=DavPath(DavPath.from_key(root).segments, bool(collection)),
+        root=_root(root, collection),
         depth=_DEPTHS[depth],
         scope=_SCOPES[scope],
         kind=_KINDS[kind],
@@ -281,6 +298,11 @@ def _lock(row: tuple[Any, ...]) -> Lock:
         interval=interval,
         end=None if end[0] is None else _end(*end),
     )
+
+
+@lru_cache(maxsize=1024)
+def _root(key: str, collection: int) -> DavPath:
+    return DavPath(DavPath.from_key(key).segments, bool(collection))
 
 
 def _end(

@@ -60,12 +60,18 @@ class Version(NamedTuple):
         return cls(f"{Node.of(status).tag}-{status.st_ctime_ns:x}", status.st_ctime_ns / 1e9)
 
 
-_SERVED = frozenset({modes.S_IFREG, modes.S_IFDIR})
+#: Without what NamedTuple puts before it: a listing makes one for each member.
+_new = tuple.__new__
 
 
 def node_of(status: os.stat_result) -> Node | None:
     """None for what is neither file nor folder: links, pipes, sockets and devices are not served."""
-    return Node.of(status) if modes.S_IFMT(status.st_mode) in _SERVED else None
+    kind = modes.S_IFMT(status.st_mode)
+    if kind == modes.S_IFREG:
+        return _new(Node, (False, status.st_size, status.st_mtime_ns, status.st_ino, False))
+    if kind == modes.S_IFDIR:
+        return _new(Node, (True, 0, status.st_mtime_ns, status.st_ino, False))
+    return None
 
 
 class OpenFile:

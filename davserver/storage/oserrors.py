@@ -53,6 +53,8 @@ _REFUSALS: dict[int, Callable[[], Refused]] = {
     errno.EISDIR: lambda: Conflict("There is a collection at this path."),
     errno.EEXIST: lambda: Conflict("There is something at this path already."),
     errno.ENOTEMPTY: lambda: Conflict("The collection is not empty."),
+    # A lease that another program holds (Samba): opening the file has told it to write back and let go.
+    errno.EAGAIN: lambda: Busy("Another program is at work on this file; try again in a moment."),
     errno.EBUSY: lambda: Busy("The server's file system is busy with this resource; try again later."),
     errno.EMFILE: _exhausted,
     errno.ENFILE: _exhausted,

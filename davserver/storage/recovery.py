@@ -7,17 +7,18 @@ interrupted.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 from davserver.protocol.errors import Refused, Unavailable
 from davserver.protocol.locks import ANYBODY
 from davserver.protocol.paths import DavPath
 from davserver.storage.hold import Unproven
 from davserver.storage.journal import Intent, Kind
+from davserver.storage.rename import rename_new
 from davserver.storage.share import Shares
-from davserver.storage.staging import Discarded
+from davserver.storage.staging import Discarded, Slot
 
 _log = logging.getLogger("davserver")
 
@@ -70,9 +71,13 @@ def settle(shares: Shares, intent: Intent, *, failed: bool = False) -> Discarded
         Kind.CARRY: lambda: ending.carried(failed=failed),
         Kind.TOUCH: ending.touched,
     }[intent.kind]()
-    with shares.state.transaction():
-        rows()
-        shares.journal.drop(intent)
+    try:
+        with shares.state.transaction():
+            rows()
+            shares.journal.drop(intent)
+    except Refused:
+        ending.bring_back()
+        raise
     return ending.discarded
 
 
@@ -89,6 +94,7 @@ class _Ending:
         #: What is at `path` now.
         self._here = self._tree.inode(self._path)
         self.discarded = Discarded()
+        self._removed: Slot | None = None
 
     def created(self, *, failed: bool) -> Rows:
         return self._withdraw if failed or self._here is None else _nothing
@@ -157,14 +163,22 @@ class _Ending:
                 slot = tree.stage(self._source, spot.place.device).new_slot()
                 spot.place.rename(slot.place)
                 tree.sync(spot.place.folder)
+            self._removed = slot
             self.discarded += Discarded(slot)
+
+    def bring_back(self) -> None:
+        """The source, if it was put out of sight: whoever ends the intent another time does so again."""
+        if self._removed is not None:
+            tree = self._shares.of(self._source).tree
+            with suppress(OSError, Refused), tree.spot(self._source) as spot:
+                rename_new(self._removed.place, spot.place)
 
     def _put_back(self) -> Rows:
         """What stepped aside for something that never came, where a file system cannot exchange names."""
         if self._here is None:
             with self._tree.spot(self._path) as spot:
                 stage = self._tree.stage(self._path, spot.place.device)
-                with stage.recall(self._intent.aside) as aside, contextlib.suppress(FileNotFoundError):
+                with stage.recall(self._intent.aside) as aside, suppress(FileNotFoundError):
                     if aside is not None:
                         aside.rename(spot.place)
                         self._tree.sync(spot.place.folder)

@@ -68,8 +68,9 @@ def exchange(source: Place, destination: Place) -> bool:
     return True
 
 
-def replace(source: Place, destination: Place, aside: Place) -> bool:
-    """Rename `source` to `destination`, in place of what is there. True: that lies at `aside` now.
+def replace(source: Place, destination: Place, aside: Place, *, keep: bool = False) -> bool:
+    """Rename `source` to `destination`, in place of what is there. True: that lies at `aside` now. `keep`: as far as
+    the file system can, also a file that one rename would replace for good.
 
     One of the two is whole at the destination at every moment, but on file systems
     that cannot exchange names: there, where a folder is involved, the old one steps aside first, and back when the
@@ -79,12 +80,20 @@ def replace(source: Place, destination: Place, aside: Place) -> bool:
     if new is not None and old is not None and (new.st_dev, new.st_ino) == (old.st_dev, old.st_ino):
         source.rename(aside)  # two names of one file: rename(2) would leave both
         return True
-    if old is None or (_is_file(old) and _is_file(new)):
+    in_one_step = not takes_steps(new, old)
+    if in_one_step and not (keep and old is not None):
         source.rename(destination)
         return False
     if exchange(source, destination):
-        source.rename(aside)
+        try:
+            source.rename(aside)
+        except OSError:
+            exchange(source, destination)
+            raise
         return True
+    if in_one_step:
+        source.rename(destination)
+        return False
     destination.rename(aside)
     try:
         source.rename(destination)

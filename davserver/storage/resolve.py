@@ -24,6 +24,8 @@ _ALWAYS = os.O_CLOEXEC | os.O_NOFOLLOW
 _OPENING = os.O_NONBLOCK | os.O_NOCTTY
 #: Renames elsewhere that may disturb the kernel's walk over links before it counts as leading nowhere.
 _TRIES = 20
+#: Bytes of a path that the kernel takes in one piece, with the NUL at its end.
+_PATH_MAX = 4096
 
 
 class _OpenHow(ctypes.Structure):
@@ -59,11 +61,13 @@ class Resolver:
         """A file descriptor for root/names… Raises OSError: ELOOP or ENOTDIR where a link is in the way."""
         if not self._openat2 or len(names) < 2:
             return self._walk(names, flags)  # a single name leads nowhere else
+        path = os.fsencode("/".join(names))
         try:
-            return _openat2(self._root, os.fsencode("/".join(names)) or b".", flags)
+            return _openat2(self._root, path, flags)
         except OSError as error:
-            if error.errno == errno.EAGAIN:
-                return self._walk(names, flags)  # a rename elsewhere disturbed the kernel's walk
+            # A rename elsewhere disturbed the kernel's walk, or there are more names than it takes at once.
+            if error.errno == errno.EAGAIN or (error.errno == errno.ENAMETOOLONG and len(path) >= _PATH_MAX):
+                return self._walk(names, flags)
             raise
 
     def follow(self, names: Sequence[str], flags: int) -> int:

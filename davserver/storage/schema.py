@@ -136,6 +136,19 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "INSERT INTO identity VALUES (lower(hex(randomblob(8))))",
         # The last lock event that each webhook has taken.
         "CREATE TABLE webhooks (name TEXT PRIMARY KEY, delivered INTEGER NOT NULL) STRICT, WITHOUT ROWID",
+        # What has happened to locks, for whoever watches over the server: in the row that LOCK and refresh write too.
+        # An UNLOCK does not write it, and is not counted.
+        "ALTER TABLE progress ADD COLUMN locked INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE progress ADD COLUMN refreshed INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE progress ADD COLUMN expired INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE progress ADD COLUMN broken INTEGER NOT NULL DEFAULT 0",
+        """
+        CREATE TRIGGER lock_counted AFTER INSERT ON lock_events WHEN NEW.what <> 'released' BEGIN
+            UPDATE progress SET
+                locked = locked + (NEW.what = 'locked'), refreshed = refreshed + (NEW.what = 'refreshed'),
+                expired = expired + (NEW.what = 'expired'), broken = broken + (NEW.what = 'broken');
+        END
+        """,
     ),
     (
         # Who guesses passwords; who, user and guess are keyed hashes.

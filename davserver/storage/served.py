@@ -34,20 +34,22 @@ class Served:
         """Is a path of these names served, as far as its names are concerned?"""
         if self._at_root and names and names[0] == RESERVED:
             return False
-        for name in names:
-            if name.startswith(PRIVATE_PREFIX) or (self._hides is not None and not self._name(name)):
+        for name in names:  # and no generator: every request passes here
+            if name.startswith(PRIVATE_PREFIX):
+                return False
+            if self._hides is not None and self._is_hidden(name):
                 return False
         return True
 
-    def _name(self, name: str) -> bool:
-        if name.startswith(PRIVATE_PREFIX):
-            return False
-        return self._hides is None or self._hides(normalize("NFC", name)) is None
+    def _is_hidden(self, name: str) -> bool:
+        return self._hides is not None and self._hides(normalize("NFC", name)) is not None
 
     def member(self, folder: Sequence[str], name: str) -> bool:
         """Is `name` served in this folder? Bytes that are no UTF-8 come as lone surrogates, which nothing can be
         made of in a URL or in XML."""
-        if not (name.isascii() or _is_text(name)) or not self._name(name):
+        if not (name.isascii() or _is_text(name)) or name.startswith(PRIVATE_PREFIX):
+            return False
+        if self._hides is not None and self._is_hidden(name):
             return False
         return bool(folder) or not self._at_root or name != RESERVED
 

@@ -113,6 +113,8 @@ class Shares:
     def __init__(self, shares: Iterable[Share]) -> None:
         self._shares = sorted(shares, key=lambda share: len(share.at.segments), reverse=True)
         common = self._shares[0]
+        #: Where there is but one, everything lies in it.
+        self._only = common if len(self._shares) == 1 and common.at.is_root else None
         self.locks, self.properties = common.locks, common.properties
         self.journal, self.state = common.journal, common.state
 
@@ -121,6 +123,8 @@ class Shares:
         for what the server keeps for itself."""
         if path.segments[:1] == RESERVED:
             raise Forbidden("The server keeps what lies below /-/ for itself.")
+        if self._only is not None:
+            return self._only
         for share in self._shares:
             if share.at.contains(path):
                 return share

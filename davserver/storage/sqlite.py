@@ -24,7 +24,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from typing import Any
 from urllib.parse import quote
 
@@ -70,10 +70,12 @@ class SqliteState:
         #: What is open; None while a new one is being opened.
         self._files: _Files | None = None
         self._looked = 0.0
-        self._refusing = _Refusing(self._refuse)
+        self._refusing = _Refusing(self._refusal_of)
         self._index: WalIndex | None = None
         self._remembered = _Remembered(b"")
         self._flush = _Flush(self._path + "-wal") if durable else None
+        #: Told how many seconds each change took, with its wait for a turn and for the disk.
+        self.took: Callable[[float], None] = lambda _: None
         if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
             who = f"uid {os.geteuid()}, gid {os.getegid()}"
             raise StateError(f"The state folder {folder} is not there or cannot be written ({who}).")
@@ -97,16 +99,17 @@ class SqliteState:
     def query(self, sql: str, parameters: Sequence[object] = ()) -> _Rows:
         with self._refusing:
             connection = self._connection()
-            if connection.in_transaction or not sql.startswith("SELECT"):
+            if connection.in_transaction or not sql.startswith(("SELECT", "WITH")):
                 return connection.execute(sql, parameters).fetchall()
             return self._read(connection, sql, tuple(parameters))
 
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self) -> AbstractContextManager[None]:
         outer: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if outer is not None and outer.in_transaction:
-            yield
-            return
+        return _JOINED if outer is not None and outer.in_transaction else self._transaction()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        began = time.perf_counter()
         with self._queue.turn():
             connection = self._begin()
             changes = connection.total_changes
@@ -121,6 +124,7 @@ class SqliteState:
                         connection.execute("ROLLBACK")
         if changed and self._flush is not None:
             self._flush.now(self._generation)
+        self.took(time.perf_counter() - began)
 
     def close(self) -> None:
         with self._opening:
@@ -146,8 +150,8 @@ class SqliteState:
 
     def _begin(self) -> sqlite3.Connection:
         """Begin to write, on the files that are in place now."""
+        self._looked = 0.0
         with self._refusing:
-            self._looked = 0.0
             connection = self._connection()
             try:
                 connection.execute("BEGIN IMMEDIATE")
@@ -302,7 +306,7 @@ class SqliteState:
         finally:
             connection.set_progress_handler(None, 0)
 
-    def _refuse(self, error: sqlite3.DatabaseError) -> Refused:
+    def _refusal_of(self, error: sqlite3.DatabaseError) -> Refused:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code == sqlite3.SQLITE_FULL:
             return InsufficientStorage("There is no space left for the server's state.")
@@ -316,19 +320,20 @@ class SqliteState:
 class _Refusing:
     """SQLite's errors as refusals: nothing is ever written unchecked because the state was away."""
 
-    def __init__(self, refuse: Callable[[sqlite3.DatabaseError], Refused]) -> None:
-        self._refuse = refuse
+    def __init__(self, refusal_of: Callable[[sqlite3.DatabaseError], Refused]) -> None:
+        self._refusal_of = refusal_of
 
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        # Of the others two are faults of ours.
-        if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, _FAULTS):
-            raise self._refuse(error) from error
+        if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, _OUR_FAULTS):
+            raise self._refusal_of(error) from error
 
 
-_FAULTS = (sqlite3.IntegrityError, sqlite3.ProgrammingError)
+_OUR_FAULTS = (sqlite3.IntegrityError, sqlite3.ProgrammingError)
+#: A transaction within another one.
+_JOINED: AbstractContextManager[None] = nullcontext()
 
 
 class _Remembered:

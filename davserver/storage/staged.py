@@ -15,7 +15,7 @@ from davserver.storage.hold import Hold
 from davserver.storage.node import Node
 from davserver.storage.oserrors import refusing
 from davserver.storage.rename import rename_new, replace
-from davserver.storage.staging import Discarded, Slot, keep_attributes, link_unnamed, open_unnamed
+from davserver.storage.staging import Slot, keep_attributes, link_unnamed, open_unnamed
 from davserver.storage.tree import Spot, Tree
 
 BLOCK = 256 * 1024
@@ -137,18 +137,24 @@ class StagedCopy:
     def inode(self) -> int:
         return self.status.st_ino
 
-    def commit(self, hold: Hold, spot: Spot, aside: Slot, *, replacing: bool) -> Discarded:
-        """Make it visible at `spot` in one step. Raises AlreadyThere when it is not to replace."""
+    def commit(self, hold: Hold, spot: Spot, aside: Slot, *, replacing: bool, keep: bool = False) -> bool:
+        """Make it visible at `spot` in one step. True: what it replaces lies at `aside` now (see `rename.replace`).
+        Raises AlreadyThere when it is not to replace."""
         hold.require(spot.path)
         with self._tree.making(spot):
             if replacing:
-                discarded = Discarded(aside) if replace(self._slot.place, spot.place, aside.place) else Discarded()
+                is_kept = replace(self._slot.place, spot.place, aside.place, keep=keep)
             else:
                 rename_new(self._slot.place, spot.place)
-                discarded = Discarded()
+                is_kept = False
             self._pending = False
             self._tree.sync(spot.place.folder)
-        return discarded
+        return is_kept
+
+    def take_back(self, spot: Spot) -> None:
+        """Out of sight again, to be discarded. Raises OSError."""
+        spot.place.rename(self._slot.place)
+        self._pending = True
 
     def discard(self) -> None:
         if self._pending:

@@ -287,6 +287,8 @@ def keep_attributes(old: os.stat_result, source: int | str, new: os.stat_result,
         with _as_far_as_permitted():
             os.fchown(target, old.st_uid, old.st_gid)
     mode = old.st_mode & 0o777
+    if modes.S_ISDIR(new.st_mode):
+        mode |= new.st_mode & 0o7000  # there setgid says whose group new files get
     if mode != modes.S_IMODE(new.st_mode):
         os.fchmod(target, mode)
     follow = isinstance(source, int)

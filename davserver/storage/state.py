@@ -19,7 +19,7 @@ class State(Protocol):
     """
 
     def query(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        """Run one statement with `?` placeholders; its rows."""
+        """Run one statement with `?` placeholders; its rows, which others may be given as well: nobody changes them."""
 
     def transaction(self) -> AbstractContextManager[None]:
         """What this thread does inside happens as a whole, or, when the block raises, not at all.

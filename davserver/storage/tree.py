@@ -22,11 +22,14 @@ from davserver.storage.node import AlreadyThere, Node, OpenFile, Version, node_o
 from davserver.storage.oserrors import refusal_of, refusing
 from davserver.storage.rename import Place
 from davserver.storage.resolve import Resolver
+from davserver.storage.root import Root
 from davserver.storage.served import Served
 from davserver.storage.spelling import ABSENT, Spelling
 from davserver.storage.staging import FOLDER, Stage, left_behind
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
+#: Opening it for reading tells that it is no file: a socket, a device.
+_NO_FILE = ABSENT | {errno.ENXIO, errno.ENODEV}
 
 
 class Look(NamedTuple):
@@ -92,11 +95,11 @@ class Tree:
         self._owner, self._needed = owner, needed
         self.use_tmpfile = use_tmpfile
         self._clock_ns = clock_ns
-        self._root = os.open(root, _DIRECTORY | os.O_CLOEXEC)
-        self._device = os.fstat(self._root).st_dev
-        self._resolver = Resolver(self._root, use_openat2=use_openat2)
-        self._spelling = Spelling(self._root, self._resolver, ignore_case=ignore_case, follow=follow_symlinks)
-        self._stages: dict[int, Stage] = {}
+        self._root = Root(root)
+        self._resolver = Resolver(self._root.fd, use_openat2=use_openat2)
+        self._spelling = Spelling(self._root.fd, self._resolver, ignore_case=ignore_case, follow=follow_symlinks)
+        #: By the generation of the root, and the file system.
+        self._stages: dict[tuple[int, int], Stage] = {}
         self._lock = threading.Lock()
         self._last_ns = 0
 
@@ -104,32 +107,33 @@ class Tree:
         """Open the staging folder now, which clears what a crash left behind. `foreign`: also what those left that had
         another state. Raises OSError; Unavailable while somebody serves these files with another state."""
         with self._lock:
-            if self._device not in self._stages:
-                self._stages[self._device] = self._new_stage(self._root)
+            key = self._root.generation, self._root.device
+            if key not in self._stages:
+                self._stages[key] = self._new_stage(self._root.fd)
             if foreign:
-                self._stages[self._device].sweep(foreign=True)
+                self._stages[key].sweep(foreign=True)
 
     def left_behind(self) -> list[str]:
         """What processes that are no more left in the staging folder at the top, and no intent needs."""
         with refusing():
-            return left_behind(self._root, self._needed)
+            return left_behind(self._root.fd, self._needed)
 
     @property
     def is_bare(self) -> bool:
         """Is there nothing at all in the root, as where a disk is not mounted?"""
-        with refusing(), os.scandir(self._root) as entries:
+        with refusing(), os.scandir(self._root.fd) as entries:
             return next(entries, None) is None
 
     @property
     def is_empty(self) -> bool:
         """Is there nothing but a staging folder?"""
-        with refusing(), os.scandir(self._root) as entries:
+        with refusing(), os.scandir(self._root.fd) as entries:
             return all(entry.name == FOLDER for entry in entries)
 
     def close(self) -> None:
         for stage in self._stages.values():
             stage.close()
-        os.close(self._root)
+        self._root.close()
 
     # --- paths
 
@@ -173,12 +177,16 @@ class Tree:
                 fd = self._resolver.open(names, os.O_PATH)
             except OSError as error:
                 if error.errno in ABSENT:
+                    self._root.require()
                     return None
                 raise
             try:
-                return os.fstat(fd)
+                status = os.fstat(fd)
             finally:
                 os.close(fd)
+            if not status.st_nlink:
+                self._root.require()
+            return status
 
     def open(self, path: DavPath) -> OpenFile:
         """A file, or a collection, which has no content. Raises NotFound. The caller closes it."""
@@ -189,14 +197,18 @@ class Tree:
             try:
                 fd = self._resolver.open(names, os.O_RDONLY)
             except OSError as error:
-                if error.errno in ABSENT:
+                if error.errno in _NO_FILE:
+                    self._root.require()
                     raise NotFound("There is nothing at this path.") from error
                 raise
             node = node_of(os.fstat(fd))
         if node is None:
             os.close(fd)
             raise NotFound("There is nothing at this path.")
-        return OpenFile(fd, node)
+        file = OpenFile(fd, node)
+        if not names:
+            self._root.require()
+        return file
 
     def members(self, path: DavPath) -> Iterator[tuple[str, Node]]:
         """(name, node) of each member of a collection, in the folder's own order. Opened at once, read as asked.
@@ -205,7 +217,10 @@ class Tree:
         """
         names = self._names(path)
         with refusing():
-            return self._members(names, _Directory(self._resolver.open(names, _DIRECTORY)))
+            directory = _Directory(self._resolver.open(names, _DIRECTORY))
+            if not names:
+                self._root.require()
+            return self._members(names, directory)
 
     def space(self, path: DavPath) -> Space:
         """Of the file system that `path` lies on."""
@@ -221,7 +236,7 @@ class Tree:
         """What is at a path that something is to be made at. Raises Conflict where its parent is missing (RFC 4918
         §9.3.1, §9.7.1, §9.8.5, §9.9.4)."""
         if path == self._at:
-            return Look(self.stat(path), self._device)
+            return Look(self.stat(path), self._root.device)
         with self.spot(path) as spot:
             return Look(spot.node, spot.place.device)
 
@@ -235,11 +250,14 @@ class Tree:
                 fd = self._resolver.open(names[:-1], _DIRECTORY)
             except OSError as error:
                 if error.errno in ABSENT:
+                    self._root.require()
                     raise Conflict("The parent collection does not exist; create it with MKCOL first.") from error
                 raise
             try:
                 place = Place(fd, names[-1])
                 status = place.status()
+                if status is None and len(names) == 1:
+                    self._root.require()
                 node = None if status is None else node_of(status)
                 if node is None and status is not None and self.follows_links:
                     node = self._linked(names)
@@ -289,13 +307,14 @@ class Tree:
     def stage(self, path: DavPath, device: int) -> Stage:
         """The staging folder on the file system `device`, which `path`'s parent lies on. Raises Refused."""
         with self._lock, refusing():
-            if device not in self._stages:
+            key = self._root.generation, device
+            if key not in self._stages:
                 fd = self._top_of(self._names(path)[:-1], device)
                 try:
-                    self._stages[device] = self._new_stage(fd)
+                    self._stages[key] = self._new_stage(fd)
                 finally:
                     os.close(fd)
-            return self._stages[device]
+            return self._stages[key]
 
     # --- what copying and recovery need
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from flask import Flask, Response, request
@@ -15,7 +16,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import MethodNotAllowed as WrongMethod
 from werkzeug.wrappers import Response as Base
 
-from davserver.protocol.errors import InternalError, MethodNotAllowed, NotFound, NotPermitted, Refused
+from davserver.protocol.errors import InternalError, MethodNotAllowed, NotFound, NotKnown, NotPermitted, Refused
 from davserver.protocol.holder import Viewer
 from davserver.protocol.locks import ANYBODY
 from davserver.storage.lock_service import LockService
@@ -50,19 +51,22 @@ def create_app(shares: Shares, watch: Watch, *, prefix: str, identify: Identify,
     """`identify`: environ → who asks. Raises Unauthorized."""
     locks = Locks(LockService(shares), Places(shares, prefix), watch, prefix + API, clock)
     table = operations(locks, Held(locks, prefix + API))
-    described = json.dumps(document(table, prefix + API), ensure_ascii=False)
+
+    @cache
+    def described() -> str:
+        return json.dumps(document(table, prefix + API), ensure_ascii=False)
 
     app = Flask("davserver.web", static_folder=None)
     for operation in table:
         app.add_url_rule(_rule(operation.path), operation.name, _view(operation), methods=[operation.method])
-    app.add_url_rule(f"{API}/openapi.json", _DOCUMENT, lambda: Base(described, content_type=_JSON))
+    app.add_url_rule(f"{API}/openapi.json", _DOCUMENT, lambda: Base(described(), content_type=_JSON))
 
     @app.before_request
     def admit() -> None:
         if request.endpoint != _DOCUMENT and request.method != "OPTIONS":
             caller = request.environ[_CALLER] = identify(request.environ)
             if request.method in WRITES:
-                require_same_origin()
+                require_same_origin(caller)
                 require_no_maintenance(shares, caller)
 
     @app.after_request
@@ -80,7 +84,7 @@ def _refuse(app: Flask, prefix: str, clock: Callable[[], float]) -> None:
 
     def refused(error: Refused) -> Response:
         caller: Caller | None = request.environ.get(_CALLER)
-        if isinstance(error, NotPermitted) and caller is not None and caller.unauthorized is not None:
+        if isinstance(error, NotPermitted | NotKnown) and caller is not None and caller.unauthorized is not None:
             error = caller.unauthorized
         viewer = Viewer(ANYBODY) if caller is None else caller.viewer
         status, headers, body = refusal(error, viewer, clock(), prefix)

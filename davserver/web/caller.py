@@ -20,6 +20,9 @@ class Caller:
     client: Client
     #: The answer where a login might allow more; None: none would.
     unauthorized: Unauthorized | None = None
+    is_administrator: bool = False
+    #: The page that the request comes from is one of those that the settings allow (CORS).
+    trusts_page: bool = False
     reveal: Reveal = Reveal.USERS
 
     @property
@@ -28,11 +31,6 @@ class Caller:
 
     def may(self, action: Action, path: DavPath) -> bool:
         return self.permissions.allows(action, path)
-
-    def require(self, action: Action, path: DavPath) -> None:
-        """Raises NotPermitted."""
-        if not self.may(action, path):
-            raise NotPermitted(f"You may not {action.value} at {path}.", paths=[path])
 
     def sees(self, lock: Lock, asked: DavPath | None = None) -> bool:
         """Is this lock any of the caller's business? It is where the caller may read what it locks, or where it
@@ -58,7 +56,8 @@ class Caller:
     def may_break(self, lock: Lock, policy: LockPolicy, now: float) -> bool:
         return policy.may_break(lock, self.principal, now, may_write=self.may(Action.WRITE, lock.root))
 
-    def require_breaker(self, policy: LockPolicy, what: str) -> None:
+    def require_administrator(self, policy: LockPolicy, what: str) -> None:
         """Raises NotPermitted for everybody but those whom the settings name."""
-        if self.principal.is_anonymous or self.principal.name not in policy.breakers:
-            raise NotPermitted(f"{what} is for the users that locks.breakers names.")
+        breaks = not self.principal.is_anonymous and self.principal.name in policy.breakers
+        if not (breaks or self.is_administrator):
+            raise NotPermitted(f"{what} is for the users that administrators or locks.breakers names.")

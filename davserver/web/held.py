@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from davserver.methods.guard import require_writable
+from davserver.methods.permits import require_change, require_tree
 from davserver.protocol.errors import Forbidden, NotFound, NotPermitted
 from davserver.protocol.locks import Kind, Lock
 from davserver.protocol.messages import Action
@@ -24,7 +25,7 @@ class Held:
     # --- check-outs
 
     def check_out(self, caller: Caller, body: CheckoutBody) -> Answer:
-        path = self._writable(caller, body.path)
+        path = self._lockable(caller, body.path)
         if caller.principal.is_anonymous:
             raise NotPermitted("A check-out stops everybody but the one who made it, so it needs a login.")
         lock = self._service.check_out(path, caller.principal, body.seconds, body.reason, caller.client)
@@ -44,7 +45,7 @@ class Held:
     # --- transactions
 
     def begin(self, caller: Caller, body: TransactionBody) -> Answer:
-        paths = [self._writable(caller, text) for text in body.paths]
+        paths = [self._lockable(caller, text) for text in body.paths]
         begun = self._service.begin(paths, caller.principal, body.seconds, body.reason, caller.client)
         location = f"{self._base}/transactions/{begun.id}"
         return Answer(201, self._transaction(caller, begun), (("Location", location),))
@@ -67,7 +68,7 @@ class Held:
 
     def maintain(self, caller: Caller, body: MaintenanceBody) -> Answer:
         path = self._places.find(body.path)
-        caller.require_breaker(self._locks.policy, "Maintenance")
+        caller.require_administrator(self._locks.policy, "Maintenance")
         lock = self._service.maintain(
             path,
             caller.principal,
@@ -96,10 +97,16 @@ class Held:
 
     # --- inside
 
-    def _writable(self, caller: Caller, text: str) -> DavPath:
+    def _lockable(self, caller: Caller, text: str) -> DavPath:
+        """A lock keeps others from changing it: that is for those who may change it themselves, all of it."""
         path = self._places.find(text)
-        caller.require(Action.WRITE, path)
-        require_writable(self._places.shares.of(path), path)
+        share = self._places.shares.of(path)
+        node = share.tree.stat(path)
+        if node is not None and node.is_collection:
+            require_tree(caller, share, path, node, Action.LOCK)
+        else:
+            require_change(caller, path, node)
+        require_writable(share, path)
         return path
 
     def _of(self, caller: Caller, number: int, kind: Kind) -> Lock:

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from time import monotonic
 from urllib.parse import urlencode
 
+from davserver.methods.permits import require_permission
 from davserver.protocol.errors import BadRequest, NotPermitted
 from davserver.protocol.locked import lock_details
-from davserver.protocol.locks import Kind, Lock
+from davserver.protocol.locks import Kind, Lock, LockPolicy
 from davserver.protocol.messages import Action
 from davserver.protocol.paths import DavPath
 from davserver.storage.lock_events import LockEvent
@@ -23,6 +24,8 @@ from davserver.web.watch import Watch
 
 #: Seconds that a wait for the end of a lock lasts at least: its clock and ours are read one after the other.
 _MOMENT = 0.05
+#: Locks that are looked at of those which are waited for: before these are gone, the others do not matter.
+_ENOUGH = 50
 
 
 class Locks:
@@ -31,9 +34,13 @@ class Locks:
     ) -> None:
         """`base`: path of the API's URL."""
         self.service, self.places, self.watch = service, places, watch
-        self.policy = places.shares.locks.policy
         self._base = base
         self._now = clock
+
+    @property
+    def policy(self) -> LockPolicy:
+        """As it is now: who may break locks may change while the server runs."""
+        return self.places.shares.locks.policy
 
     def listing(self, caller: Caller, query: LocksQuery) -> Answer:
         path = None if query.path is None else self._readable(caller, query.path)
@@ -53,9 +60,10 @@ class Locks:
         """Of a transaction all its locks."""
         lock = caller.require_sees(self.service.get(number))
         reason = query.reason or (body.reason if body is not None else None)
-        if not caller.may_break(lock, self.policy, self._now()):
-            if caller.owns(lock):
-                return self._end_own(caller, lock)
+        breaks = caller.may_break(lock, self.policy, self._now())
+        if caller.owns(lock) and not (breaks and reason):
+            return self._end_own(caller, lock)
+        if not breaks:
             raise NotPermitted(
                 "You may not break this lock: that is for its holder, and for the users that locks.breakers names.",
                 paths=[lock.root],
@@ -97,7 +105,7 @@ class Locks:
 
     def _readable(self, caller: Caller, text: str) -> DavPath:
         path = self.places.find(text)
-        caller.require(Action.READ, path)
+        require_permission(caller, path, Action.READ)
         return path
 
     def _when_free(self, caller: Caller, query: LocksQuery, path: DavPath) -> Answer:
@@ -120,13 +128,17 @@ class Locks:
                 self.watch.wait(seen, min(left, max(first, _MOMENT)))
 
     def _in_the_way(self, caller: Caller, query: LocksQuery, path: DavPath) -> list[Lock]:
+        """Some of the locks that are waited for; none when there are none."""
         if query.holder is not None and not caller.knows(query.holder):
             return []
-        return [
-            lock
-            for lock in self.service.find(_filter(query, path))
-            if lock.id > query.after and caller.sees(lock, path)
-        ]
+        beyond: int | None = query.after
+        while beyond is not None:
+            found, beyond = self.service.page(
+                _filter(query, path), _ENOUGH, beyond=beyond, visible=lambda lock: caller.sees(lock, path)
+            )
+            if found:
+                return found
+        return []
 
     def _end_own(self, caller: Caller, lock: Lock) -> Answer:
         if lock.kind is Kind.TRANSACTION and lock.transaction_id is not None:

@@ -21,6 +21,7 @@ PathText = Annotated[
     Field(
         min_length=1,
         max_length=8192,
+        pattern="^/",
         description="Path of a URL of this server. Blanks and characters beyond ASCII may stand as they are.",
         examples=["/docs/report.docx"],
     ),

@@ -18,7 +18,9 @@ from davserver.web.problem import PROBLEM
 _REF = "#/components/schemas/{model}"
 _JSON = "application/json"
 #: Refusals that every operation may give, that those with a body may, and that those which write may.
-_ALWAYS, _WITH_BODY, _WRITING = (401, 405, 422, 503), (408, 413), (403, 423)
+_ALWAYS, _WITH_BODY, _WRITING = (401, 405, 422, 429, 503), (400, 408, 413, 415), (403, 423, 507)
+#: Where an answer names what it has made.
+_NAMED = {"number": "$response.body#/id", "transaction_id": "$response.body#/transaction_id"}
 _PARAMETERS = {
     "number": {"type": "integer", "minimum": 1, "maximum": 2**63 - 1},
     "transaction_id": {"type": "string", "pattern": r"^txn-[0-9]{1,18}$"},
@@ -30,7 +32,7 @@ def document(operations: Iterable[Operation], base: str) -> dict[str, Any]:
     table = list(operations)
     paths: dict[str, dict[str, Any]] = {}
     for operation in table:
-        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation)
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, table)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -81,12 +83,12 @@ def _absent_not_null(schema: Any) -> Any:
     return kept
 
 
-def _operation(operation: Operation) -> dict[str, Any]:
+def _operation(operation: Operation, table: list[Operation]) -> dict[str, Any]:
     found: dict[str, Any] = {
         "operationId": operation.name,
         "summary": operation.summary,
         "parameters": [*_in_path(operation), *_in_query(operation), *_in_head(operation)],
-        "responses": _responses(operation),
+        "responses": _responses(operation, table),
     }
     if operation.description:
         found["description"] = operation.description
@@ -97,10 +99,12 @@ def _operation(operation: Operation) -> dict[str, Any]:
 
 
 def _in_path(operation: Operation) -> list[dict[str, Any]]:
-    return [
-        {"name": name, "in": "path", "required": True, "schema": _PARAMETERS[name]}
-        for name in re.findall(r"\{(\w+)\}", operation.path)
-    ]
+    return [{"name": name, "in": "path", "required": True, "schema": _PARAMETERS[name]} for name in _names(operation)]
+
+
+def _names(operation: Operation) -> list[str]:
+    """Of the parameters in its path."""
+    return re.findall(r"\{(\w+)\}", operation.path)
 
 
 def _in_query(operation: Operation) -> list[dict[str, Any]]:
@@ -120,7 +124,7 @@ def _in_head(operation: Operation) -> list[dict[str, Any]]:
     ]
 
 
-def _responses(operation: Operation) -> dict[str, Any]:
+def _responses(operation: Operation, table: list[Operation]) -> dict[str, Any]:
     responses: dict[str, Any] = {}
     for status, model in operation.answers.items():
         answer: dict[str, Any] = {"description": reason(status)}
@@ -130,6 +134,11 @@ def _responses(operation: Operation) -> dict[str, Any]:
             answer["content"] = {operation.media: {"schema": {"type": "string"}}}
         if status == 201:
             answer["headers"] = {"Location": {"schema": {"type": "string"}, "required": True}}
+            answer["links"] = {
+                other.name: {"operationId": other.name, "parameters": {name: _NAMED[name] for name in _names(other)}}
+                for other in table
+                if other.path.startswith(f"{operation.path}/")
+            }
         responses[str(status)] = answer
     every = {*_ALWAYS, *operation.refusals}
     every |= set(_WITH_BODY) if operation.body is not None else set()
@@ -146,7 +155,7 @@ def _refusal(status: int) -> dict[str, Any]:
         "description": reason(status),
         "content": {_JSON if locked else PROBLEM: {"schema": schema}},
     }
-    if status in (423, 503):
-        described = "Seconds." if status == 503 else "Seconds; absent where what is in the way has no end."
+    if status in (423, 429, 503):
+        described = "Seconds; absent where what is in the way has no end." if locked else "Seconds."
         found["headers"] = {"Retry-After": {"schema": {"type": "integer"}, "description": described}}
     return found

@@ -26,7 +26,7 @@ def operations(locks: Locks, held: Held) -> tuple[Operation, ...]:
     return (
         Operation(
             "listLocks", "GET", "/locks", "List locks, or wait until there is none", locks.listing,
-            {200: LockPage, 204: None}, query=LocksQuery, refusals=(400, 403, 404, 503),
+            {200: LockPage, 204: None}, query=LocksQuery, refusals=(400, 403, 404, 414),
             description="By id, the oldest first. With `wait` it answers as soon as nothing of the kind is locked.",
         ),
         Operation(
@@ -39,7 +39,7 @@ def operations(locks: Locks, held: Held) -> tuple[Operation, ...]:
         ),
         Operation(
             "checkOut", "POST", "/checkouts", "Check out a file or a folder, until it is ended or the time is over",
-            held.check_out, {201: LockModel}, body=CheckoutBody, refusals=(400, 403, 404, 415, 423),
+            held.check_out, {201: LockModel}, body=CheckoutBody, refusals=(400, 403, 404, 414, 415, 423),
         ),
         Operation(
             "getCheckout", "GET", "/checkouts/{number}", "Show a check-out", held.checkout, {200: LockModel},
@@ -55,7 +55,7 @@ def operations(locks: Locks, held: Held) -> tuple[Operation, ...]:
         ),
         Operation(
             "beginTransaction", "POST", "/transactions", "Lock several paths as one, or none of them", held.begin,
-            {201: TransactionModel}, body=TransactionBody, refusals=(400, 403, 404, 415, 423),
+            {201: TransactionModel}, body=TransactionBody, refusals=(400, 403, 404, 414, 415, 423),
             description="Requests that send its id as Transaction-Id pass its locks.",
         ),
         Operation(
@@ -72,7 +72,7 @@ def operations(locks: Locks, held: Held) -> tuple[Operation, ...]:
         ),
         Operation(
             "beginMaintenance", "POST", "/maintenance", "Let nobody else change anything at a path and below it",
-            held.maintain, {201: LockModel}, body=MaintenanceBody, refusals=(400, 403, 404, 415, 423),
+            held.maintain, {201: LockModel}, body=MaintenanceBody, refusals=(400, 403, 404, 414, 415, 423),
         ),
         Operation(
             "getMaintenance", "GET", "/maintenance/{number}", "Show a maintenance", held.maintenance,
@@ -88,7 +88,7 @@ def operations(locks: Locks, held: Held) -> tuple[Operation, ...]:
         ),
         Operation(
             "followEvents", "GET", "/events", "Follow what happens to locks, as server-sent events", locks.events,
-            {200: None}, query=EventsQuery, refusals=(400, 403, 404, 503), media="text/event-stream",
+            {200: None}, query=EventsQuery, refusals=(400, 403, 404, 414), media="text/event-stream",
             headers={"Last-Event-ID": "Go on behind this event; browsers send it by themselves."},
             description=(
                 "Each event is named after what happened; its data is an Event. `missed` says that there were events "

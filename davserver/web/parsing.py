@@ -35,19 +35,18 @@ def query_of(operation: Operation) -> BaseModel:
 
 
 def body_of(operation: Operation, model: type[BaseModel]) -> BaseModel | None:
-    data = _content()
-    if not data and operation.body_optional:
+    body: Body = request.environ["wsgi.input"]
+    if body.length == 0 and operation.body_optional:
         return None
     if request.mimetype != _JSON:
         raise UnsupportedMediaType(f"Send the body as {_JSON}, and say so in Content-Type.")
-    return _valid(model.model_validate_json, data, "body")
+    return _valid(model.model_validate_json, _content(body), "body")
 
 
-def _content() -> bytes:
+def _content(body: Body) -> bytes:
     """The whole body. Raises ContentTooLarge, with the rest of it unread."""
-    body: Body = request.environ["wsgi.input"]
     too_large = ContentTooLarge(f"The body may have at most {BODY_LIMIT} bytes.")
-    if (request.content_length or 0) > BODY_LIMIT:
+    if (body.length or 0) > BODY_LIMIT:
         raise too_large
     blocks, size = [], 0
     while block := body.read(_BLOCK):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-from davserver.protocol.errors import BadRequest, NotFound
+from davserver.protocol.errors import NotFound
 from davserver.protocol.headers import path_below
 from davserver.protocol.paths import DavPath
 from davserver.storage.share import Shares
@@ -21,8 +21,6 @@ class Places:
         """Raises BadRequest, NotFound."""
         # What people write is not escaped; what the server tells is. "%" itself is always the begin of an escape.
         escaped = "".join(character if character.isascii() else quote(character) for character in text)
-        if not escaped.startswith("/"):
-            raise BadRequest("A path begins with a slash.")
         path = path_below(escaped, self.prefix)
         if path is None:
             raise NotFound(f"There is nothing at this path; this server's files are below {self.prefix}/.")

@@ -6,6 +6,7 @@ once. The store is looked at by one thread for all of them, and only while someb
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from time import monotonic
@@ -16,6 +17,9 @@ from davserver.protocol.errors import Unavailable
 LOOK_SECONDS = 0.2
 #: Seconds after which somebody who found no seat may ask again.
 _RETRY_SECONDS = 10
+
+
+_log = logging.getLogger("davserver")
 
 
 class Seat:
@@ -105,6 +109,9 @@ class Watch:
                 newest = self._newest()
             except Unavailable:
                 newest = 0  # those who wait ask the store themselves in the end, and can say so
+            except Exception:
+                _log.exception("the lock events could not be looked at")
+                newest = 0
             with self._news:
                 if newest > self._latest:
                     self._latest = newest

@@ -112,6 +112,8 @@ class _Courier(threading.Thread):
         self._prefix, self._clock, self._stopping = prefix, clock, stopping
         self._connection: http.client.HTTPConnection | None = None
         self._failures = 0
+        #: The last event that was looked at.
+        self._passed = 0
 
     def run(self) -> None:
         pause = 0.0
@@ -134,9 +136,10 @@ class _Courier(threading.Thread):
 
     def _go_on(self) -> float:
         """Deliver what there is. Seconds until the next look."""
-        name, last = self._hook.name, self._deliveries.last(self._hook.name)
-        if last is None:
+        name, noted = self._hook.name, self._deliveries.last(self._hook.name)
+        if noted is None:
             return LONGEST_PAUSE  # another server on this state knows nothing of it
+        self._passed = last = max(noted, self._passed)
         some = self._events.after(last, _BATCH)
         if not some:
             self._hang_up()
@@ -149,15 +152,17 @@ class _Courier(threading.Thread):
             if self._hook.wants(event):
                 trouble = self._deliver(event)
                 if trouble is not None:
-                    return self._failed(event, last, trouble)
+                    return self._failed(event, trouble)
                 self._failures = 0
                 self._deliveries.note(name, event.number)
-            last = event.number
-        self._deliveries.note(name, last)
+            elif event.number >= noted + _BATCH:
+                # What is passed over is noted now and then: looking at it once more does no harm.
+                self._deliveries.note(name, event.number)
+                noted = event.number
+            self._passed = event.number
         return 0.0
 
-    def _failed(self, event: LockEvent, last: int, trouble: str) -> float:
-        self._deliveries.note(self._hook.name, last)
+    def _failed(self, event: LockEvent, trouble: str) -> float:
         self._hang_up()
         pause = min(FIRST_PAUSE * (1 << self._failures), LONGEST_PAUSE)
         self._failures = min(self._failures + 1, 20)

@@ -11,8 +11,8 @@ local lockinfo = [[<?xml version="1.0" encoding="utf-8"?><D:lockinfo xmlns:D="DA
   [[</D:lockscope><D:locktype><D:write/></D:locktype><D:owner>bench</D:owner></D:lockinfo>]]
 
 -- Globals are what wrk hands over between its threads.
-mine, finished, wrong = "", 0, 0
-local token = ""
+mine, finished, clean, wrong = "", 0, 0, 0
+local token, spoilt = "", false
 
 local function get(path) return function() return "GET", path() end end
 local function put(path, fields)
@@ -72,22 +72,27 @@ function request()
 end
 
 function response(status, fields)
-  if status >= 300 then wrong = wrong + 1 end
+  if status >= 300 then wrong, spoilt = wrong + 1, true end
   local given = fields["Lock-Token"] or fields["lock-token"]
   if given then token = string.gsub(given, "[<>]", "") end
-  if at == #steps then finished = finished + 1 end
+  if at == #steps then
+    finished = finished + 1
+    if not spoilt then clean = clean + 1 end
+    spoilt = false
+  end
   at = at % #steps + 1
 end
 
 function done(summary, latency)
-  local cycles_finished, answers_wrong = 0, 0
+  local cycles_finished, cycles_clean, answers_wrong = 0, 0, 0
   for _, thread in ipairs(threads) do
     cycles_finished = cycles_finished + thread:get("finished")
+    cycles_clean = cycles_clean + thread:get("clean")
     answers_wrong = answers_wrong + thread:get("wrong")
   end
   local errors = summary.errors
-  print(string.format('{"cycles": %d, "seconds": %f, "wrong": %d, "cut": %d, "median_ms": %f, "p99_ms": %f}',
-    cycles_finished, summary.duration / 1e6, answers_wrong,
+  print(string.format('{"cycles": %d, "clean": %d, "seconds": %f, "wrong": %d, "cut": %d, "median_ms": %f, "p99_ms": %f}',
+    cycles_finished, cycles_clean, summary.duration / 1e6, answers_wrong,
     errors.connect + errors.read + errors.write + errors.timeout,
     latency:percentile(50) / 1000, latency:percentile(99) / 1000))
 end

@@ -37,6 +37,8 @@ class Result:
     wrong: int = 0
     #: Microseconds of processor time that the server took for one cycle: other load on the machine does not change it.
     cpu_us: float = 0.0
+    #: Cycles in a second of which every request was answered with success.
+    clean: float = 0.0
 
 
 def furnish(peer: Peer) -> None:
@@ -73,6 +75,7 @@ def run_cycle(peer: Peer, cycle: str, connections: int, seconds: int) -> Result:
         said["p99_ms"],
         said["wrong"] + said["cut"],
         spent * 1e6 / max(said["cycles"], 1),
+        said["clean"] / said["seconds"],
     )
 
 

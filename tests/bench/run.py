@@ -1,7 +1,11 @@
 """`make bench`: ours and every other server that is installed, in turn in one run, and the table that comes of it.
 
 The servers run one at a time per measurement and take turns in every round, so that what the machine does beside
-falls on all of them; the median of the rounds counts.
+falls on all of them; what counts is the median of the rounds, and of the ratios within each round. The processor time
+that a server takes for a cycle tells most where the machine has other things to do.
+
+BENCH_PYTHON names another interpreter of the same version for the servers that are written in Python: that of the
+distribution, where this one is not built as they are (`make bench BENCH_PYTHON=/usr/bin/python3`).
 """
 
 from __future__ import annotations
@@ -32,6 +36,7 @@ def main() -> int:
             print(f"make bench needs {tool}.", file=sys.stderr)
             return 1
     chosen = [peer for peer in PEERS if peer.program() and (not options.only or peer.name in options.only)]
+    beside = os.getloadavg()[1]
     with tempfile.TemporaryDirectory(prefix="davserver-bench-") as name, ExitStack() as stack:
         folder = Path(name)
         folder.chmod(0o755)
@@ -39,6 +44,7 @@ def main() -> int:
         for peer in peers:
             furnish(peer)
         measured = Measured(versions={peer.name: peer.version() for peer in peers}, connections=options.connections)
+        measured.beside = beside
         _cycles(measured, peers, options)
         _growth(measured, [peer for peer in peers if peer.name in GROWTH_PEERS], options)
         _large(measured, peers, folder, options)
@@ -67,7 +73,9 @@ def _cycles(measured: Measured, peers: list[Peer], options: argparse.Namespace) 
             for peer in peers:
                 rounds[peer.name].append(run_cycle(peer, cycle, options.connections, options.seconds))
         measured.cycles[cycle] = {name: _median(results) for name, results in rounds.items()}
+        measured.compare(cycle, rounds)
         _tell(CYCLES[cycle], measured.cycles[cycle])
+        print("  " + " · ".join(f"{of:.2f} x {name}" for name, of in measured.ratios[cycle].items()), flush=True)
 
 
 def _growth(measured: Measured, peers: list[Peer], options: argparse.Namespace) -> None:
@@ -97,6 +105,7 @@ def _large(measured: Measured, peers: list[Peer], folder: Path, options: argpars
                 rounds[peer.name].append(transfer(peer, file, upload=upload))
         name = "PUT" if upload else "GET"
         measured.large[name] = {peer: _median(results) for peer, results in rounds.items()}
+        measured.compare(name, rounds)
         _tell(f"{name} of {options.mib} MiB, MiB/s", measured.large[name])
     for peer in peers:
         if isinstance(peer, Davserver) and type(peer) is Davserver:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 from inprocess import Content, Local, local
 from wire import Answer
+
+from davserver.storage import changes, rename, staged
 
 COLOUR = '<D:set><D:prop><colour xmlns="urn:x">red</colour></D:prop></D:set>'
 
@@ -122,6 +125,54 @@ def test_a_disk_filled_to_the_brim(where: str, durability: str, tmp_path: Path) 
             assert app.proppatch("/new", COLOUR).status == 207
             assert app("COPY", "/new", Destination="/again").status == 201
             assert "red" in app.propfind("/again", "colour", namespace="urn:x").body.decode()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("durability", ["relaxed", "full"])
+def test_a_disk_of_the_state_filled_to_the_brim(durability: str, tmp_path: Path) -> None:
+    """What needs a row is refused with 507 and has not happened; reading, writing files and freeing go on; and all is
+    well again without a restart."""
+    (tmp_path / "work").mkdir()
+    with mounted(tmp_path / "work" / "state", "size=8m") as small:
+        small.chmod(0o700)
+        with local(tmp_path / "work", durability=durability) as app:
+            plant(app)
+            root = tmp_path / "work" / "share"
+            for number in range(40):
+                (root / f"many{number}").touch()
+            fill(small)
+            # The log has room of its own, so that what frees space can be written down: until that is used up.
+            for number in range(400):
+                name = f"p{number % 10}"
+                written = app.proppatch(
+                    f"/many{number // 10}",
+                    f'<D:set><D:prop><{name} xmlns="urn:x">{"x" * 60_000}</{name}></D:prop></D:set>',
+                )
+                if written.status != 207:
+                    break
+            assert written.status == 507
+            before = snapshot(root)
+            big = "".join(f'<p{number} xmlns="urn:y">{"y" * 60_000}</p{number}>' for number in range(8))
+            for answer in (
+                app.proppatch("/f", f"<D:set><D:prop>{big}</D:prop></D:set>"),
+                app.proppatch("/d/inner", f"<D:set><D:prop>{big}<D:lastmodified>1</D:lastmodified></D:prop></D:set>"),
+                app("MKCOL", "/new", f'<D:mkcol xmlns:D="DAV:"><D:set><D:prop>{big}</D:prop></D:set></D:mkcol>',
+                    {"Content-Type": "text/xml"}),
+            ):  # fmt: skip
+                assert answer.status == 507
+                assert answer.body
+            assert snapshot(root) == before
+            assert app("GET", "/new").status == 404
+            assert app("GET", "/f").body == b"f"
+            assert "red" in app.propfind("/f", "colour", namespace="urn:x").body.decode()
+            assert app.propfind("/", "getetag", depth="1").status == 207
+            assert app("PUT", "/f", b"new").status == 204
+            assert app("PUT", "/plain", b"new").status == 201
+            (small / "filler").unlink()
+            assert app.proppatch("/f", COLOUR.replace("red", "blue")).status == 207
+            assert app("DELETE", "/g").status == 204
+            assert app("MOVE", "/f", Destination="/moved").status == 201
+            assert "blue" in app.propfind("/moved", "colour", namespace="urn:x").body.decode()
 
 
 @pytest.mark.slow
@@ -340,3 +391,64 @@ def test_a_share_that_cannot_be_written_is_read(tmp_path: Path) -> None:
             assert app.lock("/new").status == 403
             # Properties lie elsewhere.
             assert app.proppatch("/f", COLOUR).status == 207
+
+
+#: Of each change, in its order: what is written to the disk (a file, a folder, the log of the state), and the step that
+#: makes it visible.
+DURABLE: list[tuple[str, Callable[[Local], Answer], list[str]]] = [
+    ("PUT new", lambda app: app("PUT", "/new", b"x"), ["file", "link", "folder"]),
+    ("PUT over", lambda app: app("PUT", "/plain", b"x"), ["file", "link", "rename", "folder"]),
+    ("MKCOL", lambda app: app("MKCOL", "/new"), ["mkdir", "folder"]),
+    ("COPY", lambda app: app("COPY", "/plain", Destination="/new"), ["file", "rename", "folder"]),
+    ("MOVE", lambda app: app("MOVE", "/plain", Destination="/new"), ["rename", "folder", "folder"]),
+    ("MOVE with rows", lambda app: app("MOVE", "/f", Destination="/new"), ["log", "rename", "folder", "folder", "log"]),
+    ("DELETE", lambda app: app("DELETE", "/plain"), ["rename", "folder"]),
+    ("DELETE with rows", lambda app: app("DELETE", "/f"), ["log", "rename", "folder", "log"]),
+    ("PROPPATCH", lambda app: app.proppatch("/f", COLOUR.replace("red", "blue")), ["log"]),
+]
+
+
+@pytest.mark.parametrize("durability", ["full", "relaxed"])
+@pytest.mark.parametrize(("name", "act", "steps"), DURABLE, ids=[row[0] for row in DURABLE])
+def test_what_is_acknowledged_is_on_the_disk(
+    name: str, act: Callable[[Local], Answer], steps: list[str], durability: str, durable: dict[str, Local],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """`durability: full`: the content before its name, the name before the answer, an intent before the rename."""
+    app = durable[durability]
+    for path in ("/new", "/f", "/plain"):
+        app("DELETE", path)
+    for path in ("/f", "/plain"):
+        app("PUT", path, b"old")
+    app.proppatch("/f", COLOUR)
+    done: list[str] = []
+
+    def note(call: str, real: Callable[..., object]) -> Callable[..., object]:
+        def noted(*arguments: object, **named: object) -> object:
+            if call == "fsync":
+                done.append("folder" if stat.S_ISDIR(os.fstat(arguments[0]).st_mode) else "file")  # type: ignore[arg-type]
+            else:
+                done.append({"fdatasync": "log"}.get(call, call))
+            return real(*arguments, **named)
+
+        return noted
+
+    for call in ("fsync", "fdatasync", "link", "rename", "mkdir"):
+        monkeypatch.setattr(os, call, note(call, getattr(os, call)))
+    for call in ("rename_new", "exchange"):
+        for module in (changes, staged, rename):
+            if hasattr(module, call):
+                monkeypatch.setattr(module, call, note("rename", getattr(rename, call)))
+    assert act(app).status < 300
+    monkeypatch.undo()
+    flushed = {"file", "folder", "log"}
+    assert done == (steps if durability == "full" else [step for step in steps if step not in flushed])
+
+
+@pytest.fixture(scope="module")
+def durable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Local]]:
+    with ExitStack() as stack:
+        yield {
+            durability: stack.enter_context(local(tmp_path_factory.mktemp(durability), durability=durability))
+            for durability in ("full", "relaxed")
+        }

@@ -1,6 +1,6 @@
 """SIGKILL at random moments of real work, round after round, against a real server.
 
-A few clients do one kind of work; the server is killed at a random moment and started again. Then every resource is
+Some clients do one kind of work each; the server is killed at a random moment and started again. Then every resource is
 one whole version that was sent, what was acknowledged is there, properties belong to their files, and nothing strays.
 The moments are random so that they are others in each run: the seed is told when one fails. KILL_ROUNDS asks for more.
 """
@@ -20,10 +20,11 @@ import pytest
 from serving import Process
 from wire import Answer, Dav
 
-pytestmark = pytest.mark.slow
+ROUNDS = int(os.environ.get("KILL_ROUNDS", "8"))
+KINDS = ("put", "proppatch", "move", "copy", "delete")
 
-ROUNDS = int(os.environ.get("KILL_ROUNDS", "4"))
-CLIENTS = 3
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120 + 10 * ROUNDS)]
+
 #: Longest time that the work of a round goes on, in seconds.
 LONGEST = 0.25
 COLOUR = '<D:set><D:prop><colour xmlns="urn:x">{}</colour></D:prop></D:set>'
@@ -88,6 +89,12 @@ class Work:
     def copy(self) -> None:
         self.arrive("COPY", f"{self.folder}/s{self.number % 4}", f"{self.folder}/{self.number % 3}")
 
+    def delete(self) -> None:
+        path = f"{self.folder}/{self.number % 3}"
+        self.write(path, f"content {self.number}")
+        self.colour(path, f"colour {self.number}")
+        self.change({path: NOTHING}, lambda: self.client("DELETE", path))
+
     def check(self, client: Dav, root: Path) -> None:
         """What is there is what was acknowledged, or that and all of the request that was under way."""
         found: dict[str, State] = {}
@@ -103,8 +110,7 @@ class Work:
 
 
 @pytest.mark.parametrize("durability", ["full", "relaxed"])
-@pytest.mark.parametrize("kind", ["put", "proppatch", "move", "copy"])
-def test_rounds_of_kills(kind: str, durability: str, tmp_path: Path) -> None:
+def test_rounds_of_kills(durability: str, tmp_path: Path) -> None:
     seed = random.randrange(1 << 32)
     chance = random.Random(seed)
     environ = {"DAVSERVER_DURABILITY": durability}
@@ -112,8 +118,8 @@ def test_rounds_of_kills(kind: str, durability: str, tmp_path: Path) -> None:
         for number in range(max(ROUNDS // 2, 1)):
             client = server.client()
             works = []
-            for each in range(CLIENTS):
-                folder = f"/{number}-{each}"
+            for kind in KINDS:
+                folder = f"/{number}-{kind}"
                 assert client("MKCOL", folder).status == 201
                 works.append(Work(server.client(), folder, kind))
             threads = [threading.Thread(target=work.run) for work in works]

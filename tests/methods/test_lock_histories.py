@@ -42,6 +42,7 @@ class Body:
     def __init__(self, data: bytes) -> None:
         self._data = io.BytesIO(data)
         self.length = len(data)
+        self.is_here = True
 
     def read(self, size: int) -> bytes:
         return self._data.read(size)
@@ -147,7 +148,8 @@ class Histories(RuleBasedStateMachine):
         )
         if held.ended is None and held.who == who and held.protects(path):
             assert status == 200
-            self.model.renewed(held, seconds)
+            # What a person or a program has said how long it is to last is not changed by a client.
+            self.model.renewed(held, seconds if held.kind is Kind.WRITE else held.granted)
         else:
             assert status == 412
 

@@ -92,13 +92,12 @@ def test_everything_legal_on_the_disk_is_reachable(name: str, app: Local, box: s
         ("/%c0%ae%c0%ae/", 400),
         ("/%ed%a0%80", 400),
         ("/" + "n" * 256, 414),
-        ("/" + "n/" * 3000 + "x", 414),
         ("/%e2%80%a6/" + "ü".encode().hex("%") + "x", 400),
     ],
 )
 @pytest.mark.parametrize("method", ["GET", "PUT", "MKCOL", "DELETE", "PROPFIND", "LOCK", "PROPPATCH"])
 def test_what_is_no_name_is_refused(method: str, path: str, status: int, app: Local, box: str, disk: Path) -> None:
-    body = {"LOCK": b"<x/>", "PROPPATCH": b"<x/>"}.get(method, b"")
+    body = {"LOCK": lockinfo(), "PROPPATCH": b"<x/>"}.get(method, b"")
     assert app(method, box + path, body, Depth="0").status == status
     assert os.listdir(disk) == []
 
@@ -569,7 +568,9 @@ def test_a_look_that_fails_is_told(number: int, tmp_path: Path, monkeypatch: pyt
 def test_a_root_that_is_moved_under_a_look_leads_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a").touch()
     tree = Tree(str(tmp_path), ROOT, follow_symlinks=True)
-    monkeypatch.setattr(os, "readlink", lambda path: "/elsewhere/a" if path.endswith(str(tree._root)) else "/moved/a")
+    monkeypatch.setattr(
+        os, "readlink", lambda path: "/elsewhere/a" if path.endswith(str(tree._root.fd)) else "/moved/a"
+    )
     assert tree._spelling._led(("a", "b"), link=False) == ("a", "b")
     tree.close()
 

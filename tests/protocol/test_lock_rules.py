@@ -115,12 +115,15 @@ def test_how_a_lock_ended() -> None:
 @pytest.mark.parametrize(
     ("interval", "kind", "expires", "now", "stale"),
     [
-        (10.0, Kind.WRITE, 100.0, 19.9, False),
-        (10.0, Kind.WRITE, 100.0, 20.0, True),
-        (10.0, Kind.WRITE, 100.0, 100.0, False),  # gone, not stale
-        (None, Kind.WRITE, 100.0, 99.9, False),  # never refreshed: who knows
-        (10.0, Kind.CHECKOUT, 100.0, 50.0, False),
-        (10.0, Kind.WRITE, None, 50.0, False),
+        (100.0, Kind.WRITE, 1000.0, 199.9, False),
+        (100.0, Kind.WRITE, 1000.0, 200.0, True),
+        (100.0, Kind.WRITE, 1000.0, 1000.0, False),  # gone, not stale
+        (None, Kind.WRITE, 1000.0, 999.9, False),  # never refreshed: who knows
+        (0.5, Kind.WRITE, 1000.0, 119.9, False),  # twice at once, and not again so far
+        (0.5, Kind.WRITE, 1000.0, 120.0, True),
+        (0.5, Kind.WRITE, 100.0, 99.9, False),
+        (100.0, Kind.CHECKOUT, 1000.0, 500.0, False),
+        (100.0, Kind.WRITE, None, 500.0, False),
     ],
 )
 def test_a_client_that_misses_two_refreshes_has_probably_gone(
@@ -133,16 +136,16 @@ def test_a_client_that_misses_two_refreshes_has_probably_gone(
     ("who", "rule", "now", "may_write", "may"),
     [
         (ALICE, StaleBreak.BREAKERS, 0.0, False, True),
-        (BOB, StaleBreak.BREAKERS, 50.0, True, False),
-        (BOB, StaleBreak.WRITERS, 50.0, True, True),
-        (BOB, StaleBreak.WRITERS, 50.0, False, False),
-        (BOB, StaleBreak.WRITERS, 5.0, True, False),
-        (ANYBODY, StaleBreak.WRITERS, 50.0, True, False),
+        (BOB, StaleBreak.BREAKERS, 500.0, True, False),
+        (BOB, StaleBreak.WRITERS, 500.0, True, True),
+        (BOB, StaleBreak.WRITERS, 500.0, False, False),
+        (BOB, StaleBreak.WRITERS, 50.0, True, False),
+        (ANYBODY, StaleBreak.WRITERS, 500.0, True, False),
     ],
 )
 def test_who_may_break_a_lock(who: Principal, rule: StaleBreak, now: float, may_write: bool, may: bool) -> None:
     policy = LockPolicy(breakers=frozenset({"alice", ""}), stale_break=rule)
-    lock = replace(make("t", "/a", principal=BOB), interval=10.0)
+    lock = replace(make("t", "/a", principal=BOB, expires=1000.0), interval=100.0)
     assert policy.may_break(lock, who, now, may_write=may_write) is may
 
 

@@ -18,6 +18,7 @@ class Everything:
 
 class NoBody:
     length = 0
+    is_here = True
 
     def read(self, size: int) -> bytes:
         return b""

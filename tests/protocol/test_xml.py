@@ -47,6 +47,7 @@ class Stream:
     def __init__(self, data: io.BufferedIOBase | bytes, length: int | None) -> None:
         self._data = io.BytesIO(data) if isinstance(data, bytes) else data
         self.length = length
+        self.is_here = False
         self.taken = 0
 
     def read(self, size: int) -> bytes:

@@ -12,6 +12,7 @@ from typing import Any, cast
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from serving import serving
 
 from davserver.protocol.messages import FileSlice, Response
 from davserver.server import limits
@@ -507,3 +508,10 @@ def test_what_waits_for_the_next_start() -> None:
     assert differences(old, Settings(port=1, workers=3)) == ["port", "workers"]
     assert differences(old, Settings(tls={"cert": "/c"})) == ["tls"]
     assert differences(Settings(tls={"cert": "/b"}), Settings(tls={"cert": "/c"})) == []
+
+
+def test_the_end_may_come_before_it_is_told(tmp_path: Path) -> None:
+    """A leader that sees the end by itself closes everything; who then rings for it would write to another's file."""
+    with serving(tmp_path) as running:
+        pass
+    running.server._connections.stop()

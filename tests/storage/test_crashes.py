@@ -116,7 +116,7 @@ def snapshot(world: World) -> Snapshot:
 
 
 def open_world(place: Path, root: str = "root") -> World:
-    return World(place / root, place / "state", durable=False)
+    return World(place / root, place / "state", durable=False, owned=True)
 
 
 def run(place: Path, change: Callable[[World], Any], last: int | None, root: str = "root") -> int:

@@ -24,9 +24,9 @@ def test_finding(world: World, clock: Clock) -> None:
     world.lock("/d/", depth=Depth.ZERO)
     stale = world.lock("/d/f", principal=BOB, timeout=600)
     world.lock("/x/", depth=Depth.INFINITY, timeout=None)
-    clock.now += 50
+    clock.now += 60
     world.locks.refresh(path("/d/f"), stale.token, BOB, 600)
-    clock.now += 100
+    clock.now += 120
     every = LockFilter()
     assert roots(world, every) == ["/d", "/d/f", "/x"]
     assert roots(world, LockFilter(path("/d"))) == ["/d", "/d/f"]
@@ -60,6 +60,11 @@ def test_finding_in_parts(world: World, clock: Clock, monkeypatch: pytest.Monkey
     assert numbers(page(LockFilter(path("/d")), 5)) == (ids, None)
     assert numbers(page(LockFilter(holder="bob", kind=Kind.WRITE), 9)) == ([ids[1], ids[3]], None)
     assert numbers(page(LockFilter(stale=True), 9)) == ([], None)
+    assert numbers(page(LockFilter(path("/")), 1, beyond=ids[-1])) == ([ids[-1] + 2], None)
+    assert numbers(page(LockFilter(path("/e/f")), 9)) == ([], None)
+    monkeypatch.setattr(lock_service, "LOOKS", 1)
+    assert numbers(page(LockFilter(), 1, visible=lambda lock: lock.root.key == "/e")) == ([], ids[1])
+    monkeypatch.setattr(lock_service, "LOOKS", 9)
     assert numbers(page(LockFilter(), 9, visible=lambda lock: lock.root.key == "/e")) == ([ids[-1] + 2], None)
 
 

@@ -31,6 +31,7 @@ from davserver.storage.oserrors import refusal_of, refusing
         (errno.EEXIST, 409),
         (errno.ENOTEMPTY, 409),
         (errno.EBUSY, 423),
+        (errno.EAGAIN, 423),
         (errno.EMFILE, 503),
         (errno.ENFILE, 503),
         (errno.ENOMEM, 503),

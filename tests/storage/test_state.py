@@ -295,7 +295,7 @@ def test_what_else_goes_wrong_at_the_start_is_told(tmp_path: Path, state: Sqlite
 
 def test_a_fault_of_ours_is_no_trouble_of_the_database(state: SqliteState) -> None:
     with pytest.raises(sqlite3.IntegrityError), state.transaction():
-        state.query("INSERT INTO progress VALUES (2, 0, 0, 0, 0)")
+        state.query("INSERT INTO progress (id, latest, lock_id, fence) VALUES (2, 0, 0, 0)")
 
 
 # --- the database is away while the server runs

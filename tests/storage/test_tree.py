@@ -535,6 +535,8 @@ def test_the_leftovers_of_a_kill_are_invisible_and_cleared_by_the_next_start(roo
     tree = Tree(str(root), ROOT)
     assert names(tree) == []
     tree.open_stage()
+    for opened in tree._stages.values():
+        opened._sweeper.join()  # on a busy machine it takes longer than a start waits
     assert staged_names(root) == []
     assert not session.exists()
     tree.close()

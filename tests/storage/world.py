@@ -52,6 +52,7 @@ class Content:
     """A body that comes in blocks, and may end before it should."""
 
     length = None
+    is_here = False
 
     def __init__(self, *blocks: bytes, cut: bool = False) -> None:
         self._blocks, self._cut = list(blocks), cut
@@ -117,7 +118,8 @@ def staged_names(root: Path) -> list[str]:
 class World:
     """Files in `root`, a state beside them, and the changes that concern both."""
 
-    def __init__(self, root: Path, state: Path, *, durable: bool = False, **options: Any) -> None:
+    def __init__(self, root: Path, state: Path, *, durable: bool = False, owned: bool = False, **options: Any) -> None:
+        """`owned`: its stage says which state it belongs to, as that of a server does."""
         self.root = root
         state.mkdir(exist_ok=True)
         self.state = SqliteState(str(state), durable=durable)
@@ -125,11 +127,18 @@ class World:
         self.properties = PropertyStore(self.state)
         self.journal = Journal(self.state)
         self.trees: list[Tree] = []
-        self.durable, self.options = durable, options
+        self.durable, self.owned, self.options = durable, owned, options
         self.shares = Shares([self.share("/", root)])
 
     def share(self, at: str, root: Path) -> Share:
-        tree = Tree(str(root), path(at), durable=self.durable, needed=self.journal.needed, **self.options)
+        tree = Tree(
+            str(root),
+            path(at),
+            durable=self.durable,
+            owner=self.journal.owner() if self.owned else "",
+            needed=self.journal.needed,
+            **self.options,
+        )
         tree.open_stage()
         self.trees.append(tree)
         return Share(
@@ -173,7 +182,9 @@ class World:
     def carry(self, source: str, where: str, *, replacing: bool) -> Discarded:
         tree = self.shares.of(path(where)).tree
         slot = tree.stage(path(where), tree.look(path(where)).device).new_slot()
-        with stage_copy(self.shares.of(path(source)).tree, path(source), tree, slot, recursive=True) as copy:
+        with stage_copy(
+            self.shares.of(path(source)).tree, path(source), tree, slot, recursive=True, everything=True
+        ) as copy:
             return changes.carry(self.shares, HOLD, copy, path(source), path(where), replacing=replacing)
 
     # --- rows

@@ -6,15 +6,13 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import BASE, User
+from apiworld import BASE, Limited, User, below, restrict
 from inprocess import Local, local
 from serving import QUICK
 from wire import Answer
 
 from davserver.access.permissions import Everywhere
-from davserver.protocol.locks import Principal
 from davserver.protocol.messages import Action
-from davserver.protocol.paths import DavPath
 from davserver.storage import lock_service
 
 
@@ -74,6 +72,7 @@ def test_a_lock_is_shown_whole_and_without_its_token(alice: User, bob: User, car
         ("?limit=3", [1, 2, 3]),
         ("?path=/d&wait=0&kind=checkout", []),
         ("?path=/d&wait=0&holder=nobody", []),
+        ("?path=/d/f&wait=0&after=2", []),
     ],
 )
 def test_filters(query: str, found: list[int], alice: User, carol: User) -> None:
@@ -107,14 +106,10 @@ def test_what_may_not_be_read_is_not_there(client: Local, alice: User, bob: User
     alice.lock("/secret/f")
     alice.lock("/open")
 
-    class Rules:
-        def allows(self, action: Action, path: DavPath) -> bool:
-            return path.segments[:1] != ("secret",)
-
-    restrict(client, "carol", Rules())
+    restrict(client, "carol", Limited(lambda _, path: path.segments[:1] != ("secret",)))
     assert paths(carol("GET", "/locks")) == ["/open"]
     assert carol("GET", "/locks/1").status == carol("DELETE", "/locks/1?reason=x").status == 404
-    assert carol("GET", "/locks?path=/secret/f").status == 403
+    assert carol("GET", "/locks?path=/secret/f").status == 404
     assert paths(bob("GET", "/locks")) == ["/secret/f", "/open"]
     # A lock from above that protects what one may read is shown to who asks for that.
     restrict(client, "carol", below("/secret/f"))
@@ -127,28 +122,6 @@ def test_what_may_not_be_read_is_not_there(client: Local, alice: User, bob: User
     assert carol("POST", "/transactions", {"paths": ["/secret/f", "/other"]}).status == 403
 
 
-def restrict(client: Local, name: str, permissions: object) -> None:
-    """From now on that user has these permissions."""
-    access = client.app._terminal.access  # type: ignore[attr-defined]
-    identify = type(access).identify
-
-    def identified(asking: object) -> object:
-        found = identify(access, asking)
-        if found.principal == Principal(name):
-            return type(found)(found.principal, permissions)
-        return found
-
-    access.identify = identified
-
-
-def below(top: str) -> object:
-    class Rules:
-        def allows(self, action: Action, path: DavPath) -> bool:
-            return DavPath.parse(top).contains(path) and action is Action.READ
-
-    return Rules()
-
-
 def test_names_are_told_to_whom_the_settings_say(tmp_path: Path) -> None:
     users = {name: {"password": QUICK.hash(name)} for name in ("alice", "carol")}
     with local(tmp_path, users=users, anonymous="ro", locks={"reveal_holder": "users"}) as client:
@@ -159,6 +132,8 @@ def test_names_are_told_to_whom_the_settings_say(tmp_path: Path) -> None:
         # Nor is it to be found out by asking for the name.
         assert ids(carol("GET", "/locks?holder=alice")) == [1]
         assert ids(stranger("GET", "/locks?holder=alice")) == []
+        assert ids(stranger("GET", "/locks?path=/f&holder=alice&wait=0")) == []
+        assert carol("GET", "/locks?path=/f&holder=alice&wait=0").status == 204
         # Somebody who might be more is asked to log in.
         assert stranger("DELETE", "/locks/1?reason=x").status == 401
         assert carol("DELETE", "/locks/1?reason=x").status == 403
@@ -195,10 +170,11 @@ def test_ones_own_lock_needs_no_reason(alice: User, bob: User) -> None:
     assert alice("POST", "/transactions", {"paths": ["/a", "/b"]}).status == 201
     assert alice("DELETE", "/locks/1").status == alice("DELETE", "/locks/3").status == 204
     assert ids(alice("GET", "/locks")) == []
-    # A breaker breaks, also what is his own: there must be a reason.
-    assert bob("POST", "/maintenance", {"reason": "backup"}).status == 201
-    assert bob("DELETE", "/locks/4").status == 400
-    assert bob("DELETE", "/locks/4?reason=done").status == 204
+    for number, query in (4, ""), (5, "?reason=done"):
+        assert bob("POST", "/maintenance", {"reason": "backup"}).status == 201
+        assert bob("DELETE", f"/locks/{number}{query}").status == 204
+    told = bob("GET", "/events?after=0&seconds=1").body.decode()
+    assert [told.count(f"event: {what}\n") for what in ("released", "broken")] == [4, 1]
 
 
 def test_on_an_open_share_nobody_owns_a_lock_by_being_nobody(tmp_path: Path) -> None:
@@ -223,3 +199,26 @@ def test_ids_that_are_none(alice: User) -> None:
             assert alice("GET", f"/{kind}/{number}").status in (400, 404)
     for name in "txn-9", "txn-", "x", "%00", "txn-" + "9" * 400:
         assert alice("GET", f"/transactions/{name}").status in (400, 404)
+
+
+def test_who_may_write_may_break_what_is_stale_where_the_settings_say_so(tmp_path: Path) -> None:
+    users = {name: {"password": QUICK.hash(name)} for name in ("alice", "carol")}
+    now = [1e9]
+    locks = {"stale_break": "writers"}
+    with local(tmp_path, clock=lambda: now[0], users=users, anonymous="none", locks=locks) as client:
+        alice, carol = (User(client, name) for name in ("alice", "carol"))
+        token = alice.lock("/f").token
+        assert carol("DELETE", "/locks/1?reason=x").status == 403
+        assert carol("GET", "/locks/1").json["can_break"] is False
+        # A client that refreshes after a while, and then not for two of these whiles, has probably gone.
+        now[0] += 100
+        assert alice.dav("LOCK", "/f", If=f"(<{token}>)").status == 200
+        now[0] += 199
+        assert ids(carol("GET", "/locks?stale=true")) == []
+        now[0] += 1
+        assert ids(carol("GET", "/locks?stale=true")) == [1]
+        assert carol("GET", "/locks/1").json["can_break"] is True
+        restrict(client, "carol", Everywhere((Action.READ,)))
+        assert carol("DELETE", "/locks/1?reason=x").status == 403
+        restrict(client, "carol", Everywhere(tuple(Action)))
+        assert carol("DELETE", "/locks/1?reason=gone").status == 204

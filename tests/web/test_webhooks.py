@@ -101,6 +101,27 @@ def test_only_what_was_asked_for(world: World, receiver: Receiver, stack: ExitSt
     assert receiver.is_empty
 
 
+def test_what_is_passed_over_is_noted_now_and_then(
+    world: World, receiver: Receiver, stack: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhooks, "_BATCH", 5)
+    found = calling(world, hook(receiver.url, frozenset({What.BROKEN})), stack=stack)
+    for number in range(7):
+        world.lock(f"/{number}")
+    lock = world.lock("/f")
+    world.service.break_lock(lock.id, BOB, "holiday")
+    assert receiver.numbers(1) == [9]
+    found.stop()
+    deliveries = Deliveries(world.state, str(world.folder))
+    stack.callback(deliveries.close)
+    assert deliveries.last("chat") == 9
+    deliveries.note("chat", 0)
+    again = Webhooks([hook(receiver.url, frozenset({What.EXPIRED}))], world.events, deliveries)._couriers[0]
+    assert (again._go_on(), deliveries.last("chat")) == (0.0, 5)
+    assert (again._go_on(), deliveries.last("chat")) == (0.0, 5)
+    assert again._go_on() == webhooks.LOOK_SECONDS
+
+
 @pytest.mark.parametrize("status", [301, 302, 307, 400, 410, 500, 503])
 def test_what_is_not_taken_is_sent_again_and_the_rest_waits(
     status: int, world: World, receiver: Receiver, stack: ExitStack, caplog: pytest.LogCaptureFixture
@@ -124,12 +145,12 @@ def test_pauses_grow_up_to_a_limit(world: World, receiver: Receiver, stack: Exit
     stack.callback(courier._deliveries.close)
     world.lock("/f")
     (event,) = world.events.after(0)
-    pauses = [courier._failed(event, 0, "no") / webhooks.FIRST_PAUSE for _ in range(30)]
+    pauses = [courier._failed(event, "no") / webhooks.FIRST_PAUSE for _ in range(30)]
     assert pauses[:5] == [1, 2, 4, 8, 16]
     assert pauses[-1] * webhooks.FIRST_PAUSE == webhooks.LONGEST_PAUSE
     assert courier._go_on() == 0.0
     assert receiver.numbers(1) == [1]
-    assert courier._failed(event, 1, "no") == webhooks.FIRST_PAUSE
+    assert courier._failed(event, "no") == webhooks.FIRST_PAUSE
     courier._hang_up()
 
 
@@ -181,6 +202,21 @@ def test_a_receiver_that_hangs_holds_nobody_up(world: World, stack: ExitStack) -
     assert time.monotonic() - began < webhooks.PATIENCE
 
 
+def test_a_receiver_that_does_not_answer_is_cut_off_at_the_end(
+    world: World, receiver: Receiver, stack: ExitStack
+) -> None:
+    """And is told again after the next start."""
+    receiver.open.clear()
+    with ExitStack() as life:
+        calling(world, hook(receiver.url), stack=life)
+        world.lock("/f")
+        assert receiver.numbers(1) == [1]
+        world.lock("/g")
+    receiver.open.set()
+    calling(world, hook(receiver.url), stack=stack)
+    assert receiver.numbers(2) == [1, 2]
+
+
 def test_a_receiver_that_is_not_there(world: World, receiver: Receiver, stack: ExitStack) -> None:
     caught: list[str] = []
 
@@ -208,7 +244,7 @@ def test_a_certificate_is_checked(
     world: World, stack: ExitStack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     trouble: list[str] = []
-    monkeypatch.setattr(webhooks._Courier, "_failed", lambda self, event, last, why: trouble.append(why) or 0.05)
+    monkeypatch.setattr(webhooks._Courier, "_failed", lambda self, event, why: trouble.append(why) or 0.05)
     with receiving(TLS) as receiver:
         url = receiver.url.replace("127.0.0.1", "localhost")
         with ExitStack() as life:

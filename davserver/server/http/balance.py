@@ -64,6 +64,16 @@ class Balance:
         self._waiting[self._mine] = waits and not self._has_left
 
     @property
+    def number(self) -> int:
+        """Which of the workers this one is."""
+        return self._mine
+
+    @property
+    def counts(self) -> list[int]:
+        """Connections of each worker that is there."""
+        return [count for count in self._counts if count != ABSENT]
+
+    @property
     def is_my_turn(self) -> bool:
         """Is this worker to accept the connection that it heard of?"""
         if self._is_alone:

@@ -46,6 +46,8 @@ class _Reader:
         self._stream = stream
         self._proceed = proceed
         self.broken = False
+        #: Bytes of the content that have been read.
+        self.taken = 0
 
     @property
     def is_awaited(self) -> bool:
@@ -71,6 +73,7 @@ class _Reader:
             raise self._end("The connection broke while the request body was being sent.") from error
         if not data:
             raise self._end("The request body ended before its announced length.")
+        self.taken += len(data)
         return data
 
     def _line(self) -> bytes:
@@ -93,9 +96,12 @@ class _Reader:
 class LengthBody(_Reader):
     """A body framed by Content-Length (RFC 9112 §6.2)."""
 
-    def __init__(self, stream: Stream, length: int, proceed: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self, stream: Stream, length: int, proceed: Callable[[], None] | None = None, *, is_here: bool = False
+    ) -> None:
         super().__init__(stream, proceed if length else None)
         self.length = length
+        self.is_here = is_here or not length
         self._left = length
 
     @property
@@ -114,6 +120,7 @@ class ChunkedBody(_Reader):
     """A chunked body (RFC 9112 §7.1). A chunk of any size is passed on in pieces; trailers are dropped."""
 
     length = None
+    is_here = False
 
     def __init__(self, stream: Stream, proceed: Callable[[], None] | None = None) -> None:
         super().__init__(stream, proceed)

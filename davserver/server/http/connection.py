@@ -273,7 +273,7 @@ class DavConnection(HTTPConnection):
         if head.length is None:
             body = ChunkedBody(inbound, proceed)
         else:
-            body = LengthBody(inbound, head.length, proceed)
+            body = LengthBody(inbound, head.length, proceed, is_here=len(inbound.rest) >= head.length)
         return Exchange(self, head, body, inbound)
 
     def _is_over(self) -> bool:

@@ -72,6 +72,8 @@ class Connections(ConnectionManager):
         self._stopping = False
         self._drained = threading.Event()
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        #: Whoever rings holds it: a bell that was closed meanwhile would be somebody else's file by now.
+        self._ringing = threading.Lock()
         self._epoll.register(self._bell, select.EPOLLIN)
         self._listeners = {listener.fileno(): listener for listener in listeners}
         #: Listeners that rest, and until when.
@@ -238,7 +240,9 @@ class Connections(ConnectionManager):
 
     def _ring(self) -> None:
         """Wake the leader."""
-        os.eventfd_write(self._bell, 1)
+        with self._ringing:
+            if self._bell >= 0:
+                os.eventfd_write(self._bell, 1)
 
     def _accept(self, fd: int) -> None:
         if self._balance.is_my_turn:
@@ -342,4 +346,6 @@ class Connections(ConnectionManager):
         for conn in list(self._all):
             self._end(conn)
         self._epoll.close()
-        os.close(self._bell)
+        with self._ringing:
+            os.close(self._bell)
+            self._bell = -1

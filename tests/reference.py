@@ -1,0 +1,84 @@
+"""Writes docs/configuration.md from config/davserver.yaml, which tests hold to the settings themselves. `make docs`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parent.parent
+SOURCE = ROOT / "config" / "davserver.yaml"
+PAGE = ROOT / "docs" / "configuration.md"
+
+_LINE = re.compile(r"(#?)( *)([\w/]+):(?: (.*))?")
+#: Keys of examples that stand for any other.
+_EXAMPLES = {("shares", "/"): "PATH", ("users", "alice"): "NAME", ("webhooks", "chat"): "NAME"}
+
+HEAD = """# Configuration
+
+<!-- Written by `make docs` from config/davserver.yaml. -->
+
+Where a setting comes from, the strongest first: the command line, the environment, the configuration file, the default.
+The file is the one that `-c` names, else `davserver.yaml` in the current folder, else `/etc/davserver/davserver.yaml`;
+in the Docker image `/config/davserver.yaml`. [config/davserver.yaml](../config/davserver.yaml) is all of it, to copy.
+
+In the environment a setting is `DAVSERVER_` and its keys in capitals, joined by two underscores; what it holds is YAML.
+One user may come from `DAVSERVER_USERNAME` and `DAVSERVER_PASSWORD`, or `DAVSERVER_PASSWORD_FILE`, which names a file
+that holds the password. What whoever packages the server presets stands in a file that `DAVSERVER_DEFAULTS` names.
+
+Durations are a number and `s`, `m`, `h` or `d`; sizes a number and `KiB`, `MiB` or `GiB` (or `KB`, `MB`, `GB`). A key
+that is not known stops the start, with its line and what was probably meant. This says what is in force:
+
+```sh
+davserver check-config -c davserver.yaml
+```
+"""
+
+
+class Setting(NamedTuple):
+    keys: tuple[str, ...]
+    default: str
+    explained: str
+
+
+def settings(text: str) -> Iterator[Setting]:
+    """Every line that sets something, or shows how, in order; a section has no default."""
+    _, _, body = text.partition("\n\n")
+    path: list[tuple[int, str]] = []
+    for line in body.splitlines():
+        found = _LINE.fullmatch(line)
+        if found is None:
+            continue
+        depth = len(found[2]) + (1 if found[1] else 0)
+        while path and path[-1][0] >= depth:
+            path.pop()
+        path.append((depth, found[3]))
+        value, _, explained = (found[4] or "").partition("# ")
+        keys = tuple(key for _, key in path)
+        for example, name in _EXAMPLES.items():
+            if keys[: len(example)] == example:
+                keys = (*example[:-1], name, *keys[len(example) :])
+        yield Setting(keys, value.strip(), explained.strip())
+
+
+def page(text: str) -> str:
+    sections: dict[tuple[str, ...], list[str]] = {}
+    for setting in settings(text):
+        if not setting.default:
+            continue  # a section's own line
+        above = setting.keys[:-1]
+        own = above[:1] in {example[:1] for example in _EXAMPLES}  # named by people: they may hold what no variable may
+        variable = "" if own else f"`DAVSERVER_{'__'.join(setting.keys).upper()}`"
+        cells = (f"`{setting.keys[-1]}`", f"`{setting.default}`", variable, setting.explained)
+        row = "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+        sections.setdefault(above, []).append(row)
+    lines = [HEAD]
+    for above, rows in sections.items():
+        lines += [f"## {'.'.join(above) if above else 'The server'}", ""]
+        lines += ["| Setting | Default | In the environment | |", "|---|---|---|---|", *rows, ""]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(SOURCE.read_text()))
