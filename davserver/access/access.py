@@ -341,6 +341,10 @@ class Access:
             self._looked = now
             accounts = self._directory.changed()
             app_passwords = self._app_passwords is not None and self._app_passwords.changed()
+            if accounts:
+                _log.info("accounts have changed")
+            if app_passwords:
+                _log.info("app passwords have been made or revoked")
             if accounts or app_passwords:
                 self._known.clear()
                 self._generation += 1

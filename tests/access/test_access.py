@@ -242,7 +242,8 @@ def test_the_memory_holds_no_password() -> None:
     assert all(b"wonder" not in key and b64encode(b"alice:wonder") not in key for key in access._known)
 
 
-def test_what_is_remembered_goes_when_an_account_changes() -> None:
+def test_what_is_remembered_goes_when_an_account_changes(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "davserver.audit")
     source = Source(Account("alice", Counting("wonder")))
     access = Access(Directory([source]), rules())
     access.identify(asking(basic("alice:wonder"), 10))
@@ -254,6 +255,7 @@ def test_what_is_remembered_goes_when_an_account_changes() -> None:
     del source.accounts["alice"]
     source.has_changed = True
     refused(access, basic("alice:sesame"), 20)
+    assert [record.message for record in caplog.records].count("accounts have changed") == 2
 
 
 def test_a_login_that_was_verified_before_a_change_is_not_remembered_after_it() -> None:

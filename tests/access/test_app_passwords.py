@@ -137,7 +137,10 @@ def test_one_ends_by_itself_also_while_it_is_remembered(passwords: AppPasswords)
     assert passwords.list() == [made] or passwords.list()[0].used == 101
 
 
-def test_a_revoked_one_is_forgotten_by_every_worker_within_a_second(passwords: AppPasswords, tmp_path: Path) -> None:
+def test_a_revoked_one_is_forgotten_by_every_worker_within_a_second(
+    passwords: AppPasswords, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "davserver.audit")
     access, _ = accessing(passwords)
     made, secret = passwords.create("alice", "phone", 100)
     access.identify(asking(basic(f"alice:{secret}"), 101))
@@ -145,6 +148,7 @@ def test_a_revoked_one_is_forgotten_by_every_worker_within_a_second(passwords: A
     AppPasswords(other).revoke(made.id)
     other.close()
     refused(access, basic(f"alice:{secret}"), 101 + LOOK_SECONDS)
+    assert "app passwords have been made or revoked" in caplog.messages
 
 
 def test_one_that_was_just_made_works_at_once_where_it_was_wrong_before(passwords: AppPasswords) -> None:
