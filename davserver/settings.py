@@ -212,7 +212,7 @@ class Settings(Section):
     users: dict[str, UserSettings] = Field(default_factory=dict)
     #: Users of each group, beside the groups that users name themselves.
     groups: dict[str, tuple[str, ...]] = Field(default_factory=dict)
-    #: Users and @groups that may do what is for administrators.
+    #: Users and @groups that may break any lock and set maintenance.
     administrators: tuple[str, ...] = ()
     #: Who may do what where; the first that fits decides, what none fits is not allowed. None: users may do everything.
     rules: tuple[RuleSettings, ...] = ()
