@@ -2,8 +2,9 @@
 
 SQLite lets one write at a time and has the others ask again after 1, 2, 5, 10 … ms, which wastes most of the
 time of several writers. Here they wait for a lock instead and are woken: threads of one process for a mutex,
-the first of each process for a byte of a file in the state folder (freed by the kernel when a process dies; one
-that was stopped keeps its turn, so nobody waits for ever). Who has had a turn in the line and still finds the database busy knows that a stranger holds it.
+the first of each process for a byte of a file in the state folder, which the kernel frees when a process dies. One
+that was stopped keeps its turn, so nobody waits for ever. Who has had a turn in the line and still finds the database
+busy knows that a stranger holds it.
 
 Then nobody shall wait for that stranger one after the other: whoever met trouble leaves the time of it in the
 file, and those who stood in line meanwhile give up when their turn comes.

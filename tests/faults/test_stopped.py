@@ -1,7 +1,7 @@
 """A worker that is stopped (SIGSTOP: a debugger, a cgroup that is frozen, a hypervisor that pauses) while it writes.
 
-It is not dead, so the kernel frees nothing that it holds. Others are told 503 in time, reading goes on, and when it runs
-again everything is as it was.
+It is not dead, so the kernel frees nothing that it holds. Others are told 503 in time, reading goes on, and when it
+runs again everything is as it was.
 """
 
 from __future__ import annotations
