@@ -166,11 +166,13 @@ class Connections(ConnectionManager):
 
     # --- who leads
 
-    def step_aside(self, conn: DavConnection) -> None:
-        """The thread that serves `conn` is going to wait: let another one lead."""
+    def step_aside(self, conn: DavConnection) -> bool:
+        """The thread that serves `conn` is going to wait: let another one lead. False: none can be had, and everybody
+        waits with it."""
         if conn in self._seat:
             with self._lock:
                 self._replace_leader(conn)
+        return conn not in self._seat
 
     def watch(self) -> None:
         """See to it that the lead never rests with a thread that takes long over a request. Runs until the end."""
@@ -256,7 +258,7 @@ class Connections(ConnectionManager):
         except BlockingIOError:
             return False
         except OSError as error:
-            if error.errno in _NO_ROOM and not self._make_room():
+            if error.errno in _NO_ROOM and _is_readable(fd) and not self._make_room():
                 _log.warning("no connection can be accepted: %s", error.strerror)
                 self._rest(fd)
             return False  # otherwise the client went away before it was accepted
@@ -349,3 +351,10 @@ class Connections(ConnectionManager):
         with self._ringing:
             os.close(self._bell)
             self._bell = -1
+
+
+def _is_readable(listener: int) -> bool:
+    """Does anybody wait to be accepted? Without room for a descriptor the kernel does not even look."""
+    poll = select.poll()
+    poll.register(listener, select.POLLIN)
+    return bool(poll.poll(0))
