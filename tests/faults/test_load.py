@@ -1,4 +1,4 @@
-"""A thousand connections that are kept, and two hundred people who edit documents, two of them at each.
+"""Load: a thousand connections that are kept, and two hundred people who edit documents, two of them at each.
 
 Each edits as Office does: PROPFIND, LOCK, GET, PUT, UNLOCK. No answer is wrong, no lock is lost or held twice, nobody
 reads anything but what the last holder wrote; memory and open files stay what they were. SOAK_SECONDS asks for more.

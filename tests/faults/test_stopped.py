@@ -1,4 +1,4 @@
-"""A worker that is stopped (SIGSTOP: a debugger, a cgroup that is frozen, a hypervisor that pauses) while it writes.
+"""A worker that is stopped while it writes: SIGSTOP, as of a debugger, a frozen cgroup, a hypervisor that pauses.
 
 It is not dead, so the kernel frees nothing that it holds. Others are told 503 in time, reading goes on, and when it
 runs again everything is as it was.
