@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from davserver.protocol.holder import Viewer, holder_label, is_plain
+from davserver.protocol.holder import Viewer, holder_label
 from davserver.protocol.locks import Kind, Lock
 from davserver.protocol.properties import DAV, PropName
 from davserver.protocol.reasons import reason
@@ -197,10 +197,11 @@ def timeout(lock: Lock, now: float) -> bytes:
 def shown_owner(lock: Lock, viewer: Viewer) -> bytes:
     """The owner element: verbatim, or nothing, to the principal that gave it with its LOCK; a name to others.
 
-    LibreOffice reads the text directly in the element and nothing else: it would show "Unknown User".
+    LibreOffice reads text that stands directly in an element with a prefix, and its own has none: where all are one
+    principal it would show "Unknown user" for what another LibreOffice holds.
     """
     is_own = lock.principal == viewer.principal and lock.kind is Kind.WRITE
-    if is_own and ("LibreOffice" not in viewer.agent or is_plain(lock.owner)):
+    if is_own and "LibreOffice" not in viewer.agent:
         return lock.owner or b""
     return _owner(holder_label(lock, viewer))
 
