@@ -101,6 +101,14 @@ class Driver:
         document.storeAsURL(url, self._handlers(FilterName=filter_name))
         self.open_documents[url] = document
 
+    def list(self, url):
+        """The URLs of a folder's members, as LibreOffice's own file dialog spells them."""
+        access = self.context.ServiceManager.createInstanceWithContext(
+            "com.sun.star.ucb.SimpleFileAccess", self.context
+        )
+        access.setInteractionHandler(self.person)
+        return list(access.getFolderContents(url, True))
+
     def open(self, url, **options):
         """{"readonly", "text"}"""
         document = self.desktop.loadComponentFromURL(url, "_blank", 0, self._handlers(**options))
