@@ -72,9 +72,10 @@ class Office:
             self.kill()
             raise
 
-    def __call__(self, do: str, url: str, *, login: tuple[str, str] | None = None, **values: Any) -> Done:
+    def __call__(self, do: str, url: str, *logins: tuple[str, str], **values: Any) -> Done:
+        """A method of the driver. `logins`: what its person says when asked for one, the last again and again."""
         assert self._driver.stdin is not None
-        self._driver.stdin.write(json.dumps({"do": do, "url": url, "login": login, **values}) + "\n")
+        self._driver.stdin.write(json.dumps({"do": do, "url": url, "logins": logins, **values}) + "\n")
         return self._answer()
 
     def _answer(self, timeout: float = 60) -> Done:

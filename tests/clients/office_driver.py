@@ -3,7 +3,8 @@
 Argument: the name of the pipe where LibreOffice accepts. Then one command a line on standard input, as JSON, with one
 answer a line on standard output: {"ok": what it returned, "asked": [...]} or {"error": text, "asked": [...]}. `asked`
 is what LibreOffice wanted to know of its user meanwhile, each {"request": its UNO type, and fields of it}; who is asked
-for a login gives the one of the command, and who is told that a document is locked reads it only.
+for a login gives those of the command ("logins", one after the other), and who is told that a document is locked reads
+it only.
 """
 
 import json
@@ -36,7 +37,7 @@ class Person(unohelper.Base, XInteractionHandler2):
 
     def __init__(self):
         self.asked = []
-        self.login = None
+        self.logins = []
 
     def handle(self, interaction):
         self.handleInteractionRequest(interaction)
@@ -61,11 +62,14 @@ class Person(unohelper.Base, XInteractionHandler2):
             for continuation in interaction.getContinuations()
             for each in continuation.getTypes()
         }
-        # The second time for one command, the login was wrong.
-        if "SupplyAuthentication" in answers and self.login and sum("Realm" in each for each in self.asked) == 1:
-            answers["SupplyAuthentication"].setUserName(self.login[0])
-            answers["SupplyAuthentication"].setPassword(self.login[1])
-            answers["SupplyAuthentication"].select()
+        supply = answers.get("SupplyAuthentication2")
+        # Every session asks, and there are several to a document; who asks on and on was told a wrong password.
+        asked = sum("Realm" in each for each in self.asked)
+        if supply and self.logins and asked <= 3:
+            name, password = self.logins[min(asked, len(self.logins)) - 1]
+            supply.setUserName(name)
+            supply.setPassword(password)
+            supply.select()
         elif said["request"] == "LockedDocumentRequest" and "Approve" in answers:
             answers["Approve"].select()  # "Open read-only"
         else:
@@ -151,7 +155,7 @@ def main():
     for line in sys.stdin:
         command = json.loads(line)
         driver.person.asked = []
-        driver.person.login = command.pop("login", None)
+        driver.person.logins = command.pop("logins")
         try:
             answer = {"ok": getattr(driver, command.pop("do"))(**command)}
         except Exception as error:
