@@ -43,6 +43,7 @@ class Listing:
             and isinstance(wanted, AllProp)
             and request.client.agent.startswith("Microsoft-WebDAV-MiniRedir")
         )
+        self._is_libreoffice = "LibreOffice" in request.client.agent
         self._plan = plan_for(wanted, minimal=minimal, compact=self._compact)
 
     def itself(self, path: DavPath, href: str, node: Node) -> bytes:
@@ -72,6 +73,8 @@ class Listing:
                     if name in mounted or not (seen.all or node.is_link or seen.shows(name, node)):
                         continue
                     href = base + quote_name(name) + ("/" if node.is_collection else "")
+                    if self._is_libreoffice:
+                        href = xml_out.href_for_libreoffice(href)
                     if node.is_link:
                         # Locks and properties are those of what the link leads to.
                         true = share.tree.locate(collection.child(name))

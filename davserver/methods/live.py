@@ -38,8 +38,8 @@ class Setting(Protocol):
 
 
 class Entry(NamedTuple):
-    """One resource in an answer. `locks` are those that cover it, `dead` its dead properties as XML; both are None
-    where the state is away, so that nobody can tell now."""
+    """One resource in an answer. `href` is as it stands in XML, `locks` are those that cover it, `dead` its dead
+    properties as XML; both are None where the state is away, so that nobody can tell now."""
 
     href: str
     name: str
