@@ -15,11 +15,22 @@ def _sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str, 
         yield site
 
 
+@pytest.fixture
+def open_site(request: pytest.FixtureRequest, _sites: Callable[[str, str], Site]) -> Iterator[Callable[[str], Site]]:
+    """Gives the site of a kind, in a folder of the test's own."""
+    opened: list[tuple[Site, int]] = []
+
+    def site(kind: str) -> Site:
+        made = _sites(kind, re.sub(r"\W+", "-", request.node.name).strip("-"))
+        opened.append((made, len(made.server.output)))
+        return made
+
+    yield site
+    for made, before in opened:
+        assert troubles(made.server.output[before:]) == []
+
+
 @pytest.fixture(params=KINDS)
-def site(request: pytest.FixtureRequest, _sites: Callable[[str, str], Site]) -> Iterator[Site]:
+def site(request: pytest.FixtureRequest, open_site: Callable[[str], Site]) -> Site:
     """All kinds, unless a test asks for fewer: `@pytest.mark.parametrize("site", [LEAST], indirect=True)`."""
-    name = re.sub(r"\W+", "-", request.node.name)
-    made = _sites(request.param, name)
-    before = len(made.server.output)
-    yield made
-    assert troubles(made.server.output[before:]) == []
+    return open_site(request.param)
