@@ -21,7 +21,7 @@ def open_site(request: pytest.FixtureRequest, _sites: Callable[[str, str], Site]
     opened: list[tuple[Site, int]] = []
 
     def site(kind: str) -> Site:
-        made = _sites(kind, re.sub(r"\W+", "-", request.node.name).strip("-"))
+        made = _sites(kind, re.sub(r"\W+", "-", f"{request.module.__name__[5:]} {request.node.name[5:]}").strip("-"))
         opened.append((made, len(made.server.output)))
         return made
 
