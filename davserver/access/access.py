@@ -23,7 +23,7 @@ from davserver.access.permissions import STRANGERS
 from davserver.access.rules import Rules
 from davserver.protocol.errors import Unauthorized
 from davserver.protocol.locks import ANYBODY, Principal
-from davserver.protocol.messages import Headers, Permissions
+from davserver.protocol.messages import Headers, Permissions, Reach
 from davserver.protocol.paths import ROOT
 
 #: Seconds that a verified login is remembered: argon2 is paid once, not with every request.
@@ -43,6 +43,7 @@ _log = logging.getLogger("davserver.audit")
 class Identity:
     principal: Principal
     permissions: Permissions
+    reach: Reach = Reach.WHOLE
 
 
 #: Who asks for OPTIONS without a login: nobody in particular, told what the server can do, and nothing about what is
@@ -80,6 +81,9 @@ class Used(Protocol):
     @property
     def until(self) -> float:
         """When it ends."""
+
+    @property
+    def reach(self) -> Reach: ...
 
     def narrowed(self, permissions: Permissions) -> Permissions: ...
 
@@ -191,9 +195,17 @@ class Access:
         """Might a login allow what this identity may not do?"""
         return identity.principal.is_anonymous and self._has_logins
 
-    def is_administrator(self, principal: Principal) -> bool:
-        """May they do what is for administrators?"""
-        return not principal.is_anonymous and self.belongs(principal.name, self._administrators)
+    def is_administrator(self, identity: Identity) -> bool:
+        """May they do what is for administrators, with this login?"""
+        principal = identity.principal
+        if principal.is_anonymous or not identity.reach.has_powers:
+            return False
+        return self.belongs(principal.name, self._administrators)
+
+    @property
+    def has_app_passwords(self) -> bool:
+        """May users have them?"""
+        return self._app_passwords is not None
 
     def belongs(self, name: str, wanted: Iterable[str]) -> bool:
         """Is the user of that name one of these users and @groups?"""
@@ -320,7 +332,9 @@ class Access:
     def _identity(self, account: Account, used: Used | None = None) -> Identity:
         self._welcome(account.name)
         permissions = self._rules.of(account.name, account.groups)
-        return Identity(account.principal, permissions if used is None else used.narrowed(permissions))
+        if used is None:
+            return Identity(account.principal, permissions)
+        return Identity(account.principal, used.narrowed(permissions), used.reach)
 
     # --- what is remembered
 
@@ -353,5 +367,10 @@ class Access:
 def failure_line(name: str, address: str, scheme: str) -> str:
     """What is logged of a failed login. Programs read it (fail2ban): its form does not change. A name is escaped, so
     that nobody writes lines of his own into the log."""
-    shown = name[:100].encode("unicode_escape").decode("ascii").replace('"', "\\x22")
-    return f'login failed: address={address or "-"} scheme={scheme} user="{shown}"'
+    return f"login failed: address={address or '-'} scheme={scheme} user={quoted(name)}"
+
+
+def quoted(text: str) -> str:
+    """As it stands in the log, on one line and with an end that it cannot make itself."""
+    shown = text[:100].encode("unicode_escape").decode("ascii").replace('"', "\\x22")
+    return f'"{shown}"'

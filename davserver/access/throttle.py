@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import ipaddress
 import math
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
@@ -141,14 +140,6 @@ class Throttle:
     def _keyed(self, kind: bytes, value: str | bytes) -> bytes:
         data = value if isinstance(value, bytes) else value.encode("utf-8", "surrogatepass")
         return blake2b(data, key=self._key, digest_size=16, person=kind).digest()
-
-
-def shared_key(state: State) -> bytes:
-    """A secret that all workers of a state share, and keep. Raises Unavailable, InsufficientStorage."""
-    with state.transaction():
-        state.query("INSERT OR IGNORE INTO secrets VALUES ('throttle', ?)", (os.urandom(32),))
-        key: bytes = state.query("SELECT value FROM secrets WHERE name = 'throttle'")[0][0]
-    return key
 
 
 @lru_cache(1024)

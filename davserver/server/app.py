@@ -200,7 +200,9 @@ class Terminal:
             identity.permissions,
             client_of(environ),
             unauthorized=access.unauthorized(exchange.now) if access.could_be_more(identity) else None,
-            is_administrator=access.is_administrator(identity.principal),
+            is_administrator=access.is_administrator(identity),
+            reach=identity.reach,
+            has_app_passwords=access.has_app_passwords,
             trusts_page=self._cors is not None and self._cors.trusts(environ),
             reveal=self._reveal,
         )

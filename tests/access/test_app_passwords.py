@@ -76,6 +76,9 @@ def test_one_is_revoked_by_its_number_and_by_its_user_alone(passwords: AppPasswo
     for number, user in ((made.id, "bob"), (made.id + 1, None), (0, "alice")):
         with pytest.raises(NotFound):
             passwords.revoke(number, user)
+        with pytest.raises(NotFound):
+            passwords.find(number, user)
+    assert passwords.find(made.id) == passwords.find(made.id, "alice") == made
     assert passwords.revoke(made.id, "alice") == made
     assert passwords.list() == []
     again, _ = passwords.create("alice", "phone", 100)

@@ -12,8 +12,9 @@ from test_access import Counting, asking, basic, rules
 
 from davserver.access.access import WRONG_SECONDS, Access, failure_line
 from davserver.access.accounts import Account, Directory, Listed
-from davserver.access.throttle import NAME_SLOW_AFTER, Throttle, network_of, shared_key
+from davserver.access.throttle import NAME_SLOW_AFTER, Throttle, network_of
 from davserver.protocol.errors import TooManyRequests, Unauthorized
+from davserver.storage.shared_key import shared_key
 from davserver.storage.sqlite import SqliteState
 
 HERE, THERE = "192.0.2.1", "198.51.100.7"
@@ -27,7 +28,7 @@ def state(tmp_path: Path) -> Iterator[SqliteState]:
 
 
 def throttling(state: SqliteState, **options: object) -> Throttle:
-    values = {"ban_after": 15, "ban_time": 1800.0, "key": shared_key(state), **options}
+    values = {"ban_after": 15, "ban_time": 1800.0, "key": shared_key(state, "throttle"), **options}
     return Throttle(state, **values)  # type: ignore[arg-type]
 
 
