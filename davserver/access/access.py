@@ -113,12 +113,13 @@ class DigestResult(NamedTuple):
 
 
 class Attempts(Protocol):
-    def attempt(self, address: str, name: str, guess: bytes, now: float) -> AbstractContextManager[Attempt]:
-        """Raises TooManyRequests. `guess`: all that was sent, of which nothing is kept but a keyed hash."""
+    def attempt(self, address: str, name: str, guess: bytes | None, now: float) -> AbstractContextManager[Attempt]:
+        """Raises TooManyRequests. `guess`: all that was sent, of which nothing is kept but a keyed hash; None: what was
+        sent does not tell which password it was made of, as with Digest."""
 
 
 class Attempt(Protocol):
-    #: These very credentials were not known to be wrong before.
+    #: It is worth a line in the log, if it fails: these credentials were not known to be wrong before.
     is_new: bool
 
     def succeeded(self) -> None: ...
@@ -271,7 +272,7 @@ class Access:
             known = self._known.get(key)
             if known is not None and known.identity is not None and known.until > now:
                 return known.identity
-        with self._attempt(asking, result.name, encoded(field)) as attempt:
+        with self._attempt(asking, result.name, None) as attempt:
             if result.account is None and not result.stale:
                 self._fail(result.name, asking, "digest", attempt)
             if attempt is not None:
@@ -319,7 +320,7 @@ class Access:
         right = (credential or self._directory.decoy(name)).matches(encoded(password))
         return Login(account) if account is not None and credential is not None and right else None
 
-    def _attempt(self, asking: Asking, name: str, guess: bytes) -> AbstractContextManager[Attempt | None]:
+    def _attempt(self, asking: Asking, name: str, guess: bytes | None) -> AbstractContextManager[Attempt | None]:
         if self._attempts is None:
             return nullcontext()
         return self._attempts.attempt(asking.address, name, guess, asking.now)
