@@ -150,7 +150,7 @@ class Access:
         welcome: Callable[[str], None] = lambda _: None,
     ) -> None:
         """`welcome` is told the name of whoever logs in, once in a while."""
-        self._directory, self._rules = directory, rules
+        self.directory, self._rules = directory, rules
         self._realm, self._offer_basic = realm, offer_basic
         self._digest, self._attempts, self._app_passwords = digest, attempts, app_passwords
         self._proxy_user_header = None if proxy_user_header is None else proxy_user_header.lower()
@@ -210,15 +210,8 @@ class Access:
 
     def belongs(self, name: str, wanted: Iterable[str]) -> bool:
         """Is the user of that name one of these users and @groups?"""
-        groups = {f"@{group}" for group in self._directory.vouched(name).groups}
+        groups = {f"@{group}" for group in self.directory.vouched(name).groups}
         return any(each == name or each in groups for each in wanted)
-
-    def permissions_of(self, name: str) -> Permissions:
-        """What the user of that name may do."""
-        return self._rules.of(name, self._directory.vouched(name).groups)
-
-    def account(self, name: str) -> Account | None:
-        return self._directory.find(name)
 
     def unauthorized(self, now: float, *, stale: bool = False) -> Unauthorized:
         """The answer to somebody who must log in first. The strongest way comes first: RFC 7616 §3.7, and Windows
@@ -251,7 +244,7 @@ class Access:
         if not name or not name.isprintable() or "/" in name or "," in name or ":" in name:
             raise self.unauthorized(now)
         generation = self._generation
-        identity = self._identity(self._directory.vouched(name))
+        identity = self._identity(self.directory.vouched(name))
         self._remember(key, _Known(identity, now + CACHE_SECONDS, None), generation)
         return identity
 
@@ -285,7 +278,7 @@ class Access:
 
     def _by_password(self, name: str, password: str, key: bytes, asking: Asking) -> Identity:
         now, generation = asking.now, self._generation
-        account = self._directory.find(name)
+        account = self.directory.find(name)
         # Those who wait for their turn are no attempts yet: many may come at once behind one address.
         with self._hashing, self._attempt(asking, name, encoded(f"{len(name)}:{name}{password}")) as attempt:
             known = self._known.get(key)  # others who came with the same have been verified meanwhile
@@ -310,14 +303,14 @@ class Access:
 
     def _verified(self, account: Account | None, name: str, password: str, now: float) -> Login | None:
         """An unknown name costs what a wrong password costs."""
-        owner = self._directory.vouched(name) if account is None and self._proxy_user_header else account
+        owner = self.directory.vouched(name) if account is None and self._proxy_user_header else account
         if self._app_passwords is not None and owner is not None:
             # Also of users whom only a proxy knows: it is how their programs log in.
             used = self._app_passwords.login(name, password, now)
             if used is not None:
                 return Login(owner, used.until, used)
         credential: Credential | None = None if account is None else account.credential
-        right = (credential or self._directory.decoy(name)).matches(encoded(password))
+        right = (credential or self.directory.decoy(name)).matches(encoded(password))
         return Login(account) if account is not None and credential is not None and right else None
 
     def _attempt(self, asking: Asking, name: str, guess: bytes | None) -> AbstractContextManager[Attempt | None]:
@@ -354,7 +347,7 @@ class Access:
     def _look(self, now: float) -> None:
         with self._changing:
             self._looked = now
-            accounts = self._directory.changed()
+            accounts = self.directory.changed()
             app_passwords = self._app_passwords is not None and self._app_passwords.changed()
             if accounts:
                 _log.info("accounts have changed")

@@ -150,6 +150,8 @@ class Request(NamedTuple):
     hosts: frozenset[str] = frozenset()
     #: `path` as the client spelt it, where that is another spelling of the same path.
     asked: DavPath | None = None
+    #: How much of the principal the login stands for.
+    reach: Reach = Reach.WHOLE
 
     @property
     def shown(self) -> DavPath:
