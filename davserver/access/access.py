@@ -353,8 +353,14 @@ class Access:
                 _log.info("accounts have changed")
             if app_passwords:
                 _log.info("app passwords have been made or revoked")
-            if accounts or app_passwords:
+            if accounts:
                 self._known.clear()
+            elif app_passwords:
+                # Whoever logs in with their own password goes on: anybody may make and revoke as often as they like.
+                for key, known in list(self._known.items()):
+                    if known.identity is None or known.used is not None:
+                        self._known.pop(key, None)
+            if accounts or app_passwords:
                 self._generation += 1
 
 

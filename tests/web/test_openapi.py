@@ -33,7 +33,8 @@ def test_it_names_every_resource_and_nothing_else(document: dict[str, Any], clie
         for rule in beside._app.url_map.iter_rules()
         for method in rule.methods - {"HEAD", "OPTIONS"}
     }
-    assert rules == named | {("/openapi.json", "get")}
+    page = {("/-/app-passwords", "get"), ("/-/app-passwords", "post")}
+    assert rules == named | {("/openapi.json", "get")} | page
 
 
 def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
