@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -97,7 +98,8 @@ def test_a_thousand_at_the_same_moment_are_no_way_around(state: SqliteState) -> 
     threads = [threading.Thread(target=guess, args=(number,)) for number in range(40)]
     for thread in threads:
         thread.start()
-    while len(refused) < 25:
+    deadline = time.monotonic() + 20
+    while len(refused) < 25 and time.monotonic() < deadline:
         threads[0].join(0.01)
     assert len(looked_at) == 15
     inside.wait()
@@ -311,7 +313,8 @@ def test_at_the_same_moment_digest_is_no_way_around(state: SqliteState) -> None:
     threads = [threading.Thread(target=guess, args=(number,)) for number in range(40)]
     for thread in threads:
         thread.start()
-    while len(refused) < 25:
+    deadline = time.monotonic() + 20
+    while len(refused) < 25 and time.monotonic() < deadline:
         threads[0].join(0.01)
     assert len(looked_at) == 15
     inside.wait()

@@ -10,6 +10,7 @@ import pytest
 from apiworld import login
 from inprocess import Local, local
 from serving import QUICK
+from webdav_schema import assert_valid
 from wire import Answer
 
 ALL = (
@@ -36,7 +37,10 @@ def client(tmp_path: Path) -> Iterator[Local]:
 
 def asked(client: Local, who: str | None, path: str, *names: str, depth: str = "0", **fields: str) -> Answer:
     headers = login(who) if who else {}
-    return client.propfind(path, *names, depth=depth, **headers, **fields)
+    answer = client.propfind(path, *names, depth=depth, **headers, **fields)
+    if answer.status == 207:
+        assert_valid(answer.body)
+    return answer
 
 
 def test_where_current_user_principal_leads(client: Local) -> None:
