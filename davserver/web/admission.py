@@ -36,7 +36,10 @@ def require_this_server() -> None:
     else:
         trusted = True
     if not trusted:
-        raise Forbidden("This request comes from a page of another site.")
+        raise Forbidden(
+            "This request comes from a page of another site. (A proxy in between must pass Host on, or say "
+            "X-Forwarded-Host.)"
+        )
 
 
 def _hosts() -> set[str]:
