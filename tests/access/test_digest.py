@@ -186,6 +186,8 @@ def test_a_nonce_that_is_none_of_ours(name: str, world: World) -> None:
         (0, "PROPFIND", "alice"),
         (-59, "PROPFIND", "alice"),  # the clock was set back a little
         (-61, "PROPFIND", "stale"),
+        (11 * 3600, "PROPFIND", "alice"),  # Finder copies for hours
+        (35 * 3600, "PUT", "alice"),
         (NONCE_SECONDS - 1, "PROPFIND", "alice"),
         (NONCE_SECONDS, "PROPFIND", "stale"),
         (NONCE_SECONDS, "LOCK", "stale"),
