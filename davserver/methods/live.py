@@ -31,6 +31,9 @@ class Setting(Protocol):
     def principal(self) -> str:
         """Who asks: the content of DAV:current-user-principal."""
 
+    def owner(self, entry: Entry) -> str:
+        """The content of DAV:owner; "" where nobody is known to own it."""
+
     def lockdiscovery(self, entry: Entry) -> str: ...
 
     @property
@@ -134,8 +137,8 @@ FORMS: Mapping[PropName, Form] = {
         "current-user-privilege-set",
         lambda e: _privileges(e.setting.rights(e), collection=e.node.is_collection),
     ),
-    # RFC 3744 §5.1: empty where files have no owner; who made one is not kept.
-    PropName(DAV, "owner"): Form("<D:owner/>", "<D:owner/>"),
+    # RFC 3744 §5.1: empty where files have no owner. Who made one is not kept; a user's folder and all in it is theirs.
+    PropName(DAV, "owner"): _both("owner", lambda entry: entry.setting.owner(entry)),
     # Where locking would be refused LibreOffice must not be told that it could: it shows an error box.
     SUPPORTEDLOCK: _both("supportedlock", lambda e: _LOCKABLE if Action.LOCK in e.setting.rights(e) else ""),
     LOCKDISCOVERY: Form("%s", "%s", lambda entry: entry.setting.lockdiscovery(entry)),
