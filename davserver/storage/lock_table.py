@@ -73,7 +73,8 @@ class LockTable:
         return latest, list(found.values())
 
     def standing(self, root: DavPath, tree: Iterable[DavPath], principal: Principal) -> Standing:
-        """`touching`, with all else that is asked before a lock is granted: one statement."""
+        """`touching`, without those that were released, and with all else that is asked before a lock is granted: one
+        statement."""
         keys, ranges = root.lineage, [low_high for path in tree for low_high in below(path)]
         progress, *rows = self._state.query(_standing(len(keys), len(ranges) // 2), (principal.name, *keys, *ranges))
         latest, number, fence, held = progress[:4]
@@ -260,7 +261,9 @@ def _standing(keys: int, ranges: int) -> str:
     progress = f"SELECT latest, lock_id, fence, {held}{nothing} FROM progress"  # noqa: S608
     locks = f" UNION ALL SELECT 0, 0, 0, 0, {_FIELDS} FROM "  # noqa: S608
     rooted = f"{locks}(SELECT column1 AS key FROM (VALUES {values})) CROSS JOIN locks ON root = key"  # noqa: S608
-    return progress + rooted + f"{locks}locks WHERE root > ? AND root < ?" * ranges
+    below = f"{locks}locks WHERE root > ? AND root < ?"
+    left = " AND how IS NOT 'released'"
+    return progress + rooted + left + (below + left) * ranges
 
 
 def below(path: DavPath) -> tuple[str, str]:
@@ -300,26 +303,26 @@ def _lock(row: tuple[Any, ...]) -> Lock:
     (_, number, token, root, collection, depth, scope, kind, principal, display_name, owner, created, refreshed,
      interval, expires, address, agent, reason, transaction_id, fence, blocks_reads, made, *end) = row  # fmt: skip
     return Lock(
-        token=token,
-        root=_root(root, collection),
-        depth=_DEPTHS[depth],
-        scope=_SCOPES[scope],
-        kind=_KINDS[kind],
-        principal=Principal(principal, display_name),
-        owner=owner,
-        created=created,
-        refreshed=refreshed,
-        expires=expires,
-        id=number,
-        client_address=address,
-        client_agent=agent,
-        reason=reason,
-        transaction_id=transaction_id,
-        fence=fence,
-        blocks_reads=bool(blocks_reads),
-        made=made,
-        interval=interval,
-        end=None if end[0] is None else _end(*end),
+        token,
+        _root(root, collection),
+        _DEPTHS[depth],
+        _SCOPES[scope],
+        _KINDS[kind],
+        Principal(principal, display_name),
+        owner,
+        created,
+        refreshed,
+        expires,
+        number,
+        address,
+        agent,
+        reason,
+        transaction_id,
+        fence,
+        bool(blocks_reads),
+        made,
+        interval,
+        None if end[0] is None else _end(*end),
     )
 
 

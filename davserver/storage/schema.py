@@ -197,7 +197,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ),
     (
         # Whatever goes with a lock that is granted or ends, the store does by itself: one statement for a LOCK, and one
-        # for an UNLOCK.
+        # for an UNLOCK. A lock that was released is remembered until somebody else takes its place.
         "DROP TRIGGER lock_granted",
         "DROP TRIGGER lock_ended",
         "DROP TRIGGER lock_counted",
@@ -205,6 +205,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         CREATE TRIGGER lock_granted AFTER INSERT ON locks BEGIN
             UPDATE progress SET latest = max(latest, NEW.created), lock_id = NEW.id, locked = locked + 1;
             INSERT INTO holders VALUES (NEW.principal, 1) ON CONFLICT DO UPDATE SET held = held + 1;
+            DELETE FROM locks
+                WHERE root = NEW.root AND how = 'released' AND made IS NULL AND NEW.kind <> 'maintenance';
             INSERT INTO lock_events
                 (at, what, lock_id, root, collection, kind, principal, display_name, expires, reason)
                 VALUES (NEW.created, 'locked', NEW.id, NEW.root, NEW.collection, NEW.kind, NEW.principal,
