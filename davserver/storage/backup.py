@@ -65,9 +65,10 @@ def restore(folder: str, source: str) -> bool:
 
 def _replace(folder: str, copy: sqlite3.Connection) -> None:
     """Who wants to write meanwhile waits in line, and goes on with what was restored."""
-    with closing(WriteQueue(folder)) as queue, queue.turn(), closing(_open(_database(folder), "rw")) as live:
+    partial = os.path.join(folder, "restoring.db")
+    with closing(_open(_database(folder), "rw")) as live, _in_pages_of(live, copy, partial) as same:
         live.execute("PRAGMA synchronous=FULL")
-        with _in_pages_of(live, copy, os.path.join(folder, "restoring.db")) as same:
+        with closing(WriteQueue(folder)) as queue, queue.turn():
             same.backup(live)
 
 
