@@ -320,6 +320,7 @@ class DavApp(WsgiDAVApp):  # type: ignore[misc]
         something to happen to a lock at the same time. `figures`: where requests are counted."""
         self.people = people
         self._locks = shares.locks
+        self.before_waiting = shares.state.before_waiting
         self._terminal = Terminal(
             shares,
             access,

@@ -82,8 +82,8 @@ def preconditions(data: bytes) -> None:
     found = Headers({name: value for name, _, value in lines})
     with suppress(Refused):
         digests.parse_digests(found, whole=True)
-    wanted = conditions.parse_preconditions(found, "")
     for method in ("GET", "PUT"):
+        wanted = conditions.parse_preconditions(found, "", method)
         with suppress(Refused):
             conditions.submitted_tokens(found, wanted, method)
             conditions.check(wanted, method, DavPath.parse("/f"), lambda _: _STATE)
