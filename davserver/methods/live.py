@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import NamedTuple, Protocol
 
-from davserver.protocol.headers import format_http_date, format_iso_date
+from davserver.protocol.dates import format_http_date, format_iso_date
 from davserver.protocol.locks import Lock
 from davserver.protocol.media_types import media_type
 from davserver.protocol.messages import Action, Rights

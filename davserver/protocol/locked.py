@@ -13,8 +13,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
+from davserver.protocol.dates import utc
 from davserver.protocol.errors import Locked
-from davserver.protocol.headers import utc
 from davserver.protocol.holder import SOMEBODY, Viewer, holder_name
 from davserver.protocol.locks import Kind, Lock
 from davserver.protocol.lost import lost_fields, lost_sentence

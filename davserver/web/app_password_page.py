@@ -15,8 +15,8 @@ from pydantic import ValidationError
 from werkzeug.wrappers import Response
 
 from davserver.access.app_passwords import NAME_LIMIT, AppPassword
+from davserver.protocol.dates import utc
 from davserver.protocol.errors import BadRequest, NotFound, UnsupportedMediaType
-from davserver.protocol.headers import utc
 from davserver.protocol.locked import page
 from davserver.web.admission import require_this_server
 from davserver.web.app_passwords import OwnPasswords
