@@ -34,7 +34,7 @@ class Here:
         return tuple(Action)
 
     def owner(self, entry: Entry) -> str:
-        return "<D:href>/-/principals/a%20b/</D:href>"
+        return "<D:href>/-/principals/100%25/</D:href>"
 
     def lockdiscovery(self, entry: Entry) -> str:
         return "<D:lockdiscovery/>"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from apiworld import login
 from inprocess import Local, local
-from serving import QUICK
+from serving import QUICK, serving
 from webdav_schema import assert_valid
 from wire import Answer
 
@@ -229,3 +229,16 @@ def test_what_is_in_the_folder_of_a_user_is_theirs(tmp_path: Path) -> None:
         listed = asked(client, "alice", "/home/", "owner", depth="1")
         assert listed.texts("//D:response[D:href='/home/alice/']//D:owner/D:href") == ["/-/principals/alice/"]
         assert listed.texts("//D:owner/D:href") == ["/-/principals/alice/"]
+
+
+def test_somebody_whom_only_a_proxy_knows(tmp_path: Path) -> None:
+    auth = {"proxy_user_header": "Remote-User"}
+    with serving(tmp_path, auth=auth, trusted_proxies=["127.0.0.1"], administrators=["root"]) as server:
+        zoe, root = server.client(Remote_User="zoe"), server.client(Remote_User="root")
+        assert zoe.propfind("/-/principals/zoe/", "displayname").texts("//D:displayname") == ["zoe"]
+        assert zoe.propfind("/-/principals/root/", "displayname").status == 404
+        # Whom nobody has written down nobody can list.
+        assert root.propfind("/-/principals/zoe/", "displayname").status == 404
+        assert root.propfind("/-/principals/", "displayname", depth="1").hrefs() == [
+            "/-/principals/", "/-/principals/root/",
+        ]  # fmt: skip
