@@ -35,8 +35,11 @@ from davserver.storage.state import StateError
 from davserver.storage.wal_index import WalIndex
 from davserver.storage.write_queue import WriteQueue
 
-#: Bytes that are kept for the write-ahead log: what it grows to before SQLite starts it over (1000 pages). So what
-#: frees space (DELETE, UNLOCK) can still be written down when the disk is full.
+#: Bytes in a page of a new database. A commit writes whole pages, and of a lock it writes half a dozen.
+_PAGE = 2048
+#: Bytes of pages in the write-ahead log before SQLite starts it over, which takes two flushes of the disk.
+_LOG = 4_096_000
+#: Bytes kept for the log. So what frees space (DELETE, UNLOCK) can still be written down when the disk is full.
 _ROOM = 4_500_000
 #: Seconds that whoever has the turn waits for a stranger who writes without standing in line.
 BUSY_SECONDS = 2.0
@@ -77,6 +80,7 @@ class SqliteState:
         self._flush = LogFlush(self._path + "-wal") if durable else None
         #: Told how many seconds each change took, with its wait for a turn and for the disk.
         self.took: Callable[[float], None] = lambda _: None
+        self._before_waiting: Callable[[], None] = lambda: None
         if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
             who = f"uid {os.geteuid()}, gid {os.getegid()}"
             raise StateError(f"The state folder {folder} is not there or cannot be written ({who}).")
@@ -98,11 +102,15 @@ class SqliteState:
             undo.pop_all()
 
     def query(self, sql: str, parameters: Sequence[object] = ()) -> _Rows:
-        with self._refusing:
+        try:
             connection = self._connection()
             if connection.in_transaction or not sql.startswith(("SELECT", "WITH")):
                 return connection.execute(sql, parameters).fetchall()
             return self._read(connection, sql, tuple(parameters))
+        except _OUR_FAULTS:
+            raise
+        except sqlite3.DatabaseError as error:
+            raise self._refusal_of(error) from error
 
     def transaction(self) -> AbstractContextManager[None]:
         outer: sqlite3.Connection | None = getattr(self._local, "connection", None)
@@ -126,8 +134,12 @@ class SqliteState:
                     if connection.in_transaction:
                         connection.execute("ROLLBACK")
         if changed and self._flush is not None:
+            self._before_waiting()
             self._flush.now(self._generation)
         self.took(time.perf_counter() - began)
+
+    def before_waiting(self, call: Callable[[], None]) -> None:
+        self._before_waiting = call
 
     def close(self) -> None:
         with self._opening:
@@ -192,6 +204,8 @@ class SqliteState:
         with self._opening:
             local.connection, local.generation = self._connect("rw"), self._generation
             connection = local.connection
+            ((page,),) = connection.execute("PRAGMA page_size").fetchall()
+            connection.execute(f"PRAGMA wal_autocheckpoint={_LOG // page}")
             ((version,),) = connection.execute("PRAGMA user_version").fetchall()
             if version != len(MIGRATIONS):
                 self._give_up(connection)
@@ -260,6 +274,7 @@ class SqliteState:
             connection.close()
 
     def _create(self, connection: sqlite3.Connection) -> None:
+        connection.execute(f"PRAGMA page_size={_PAGE}")  # a database that is there already keeps its own
         connection.execute("PRAGMA journal_mode=WAL")
         with self._queue.turn():
             connection.execute("BEGIN IMMEDIATE")
