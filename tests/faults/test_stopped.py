@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import json
 import os
+import random
 import signal
 import struct
 import threading
@@ -70,8 +71,10 @@ def writing(server: Process, threads: int) -> Iterator[None]:
 
 def stop_one_that_writes(server: Process) -> int:
     """The process id of a worker that was stopped with the turn to write in its hands."""
-    for _ in range(500):
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
         for pid in server.workers:
+            time.sleep(random.uniform(0, 0.01))  # not to wait for something: the clients need a moment, at random
             os.kill(pid, signal.SIGSTOP)
             if is_held_for_long(server.state / "writers"):
                 return pid
