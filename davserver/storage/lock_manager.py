@@ -207,7 +207,7 @@ class LockManager:
         """
         fenced = any(request.kind is Kind.TRANSACTION for request in requests)
         granted: list[Lock] = []
-        with self._state.transaction():
+        with self._state.transaction(owed=True):
             if fenced:
                 self._table.new_fence()
             for request in requests:
@@ -222,7 +222,7 @@ class LockManager:
     def refresh(self, path: DavPath, token: str, principal: Principal, timeout: int | None) -> Lock:
         """Restart the lock's time: `timeout` seconds from now; None: without an end. Raises PreconditionFailed (RFC
         4918 §9.10.6)."""
-        with self._state.transaction():
+        with self._state.transaction(owed=True):
             now = self._clock.advance()
             for lock in self.covering(path):
                 if lock.token == token and lock.principal == principal:
@@ -235,7 +235,7 @@ class LockManager:
         Raises Conflict when it does not cover `path` (RFC 4918 §9.11.1), Forbidden when it is not the principal's
         own (§9.11).
         """
-        with self._state.transaction():
+        with self._state.transaction(owed=True):
             view = self.around(path)
             for lock in (*view.active, *view.ended):
                 if lock.token == token and covers(lock, path):

@@ -25,6 +25,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -80,6 +81,9 @@ class SqliteState:
         #: Told how many seconds each change took, with its wait for a turn and for the disk.
         self.took: Callable[[float], None] = lambda _: None
         self._before_waiting: Callable[[], None] = lambda: None
+        #: Commits of this process, counted in the turn that made them; and up to which of them all are known to be on
+        #: the disk.
+        self._commits = self._settled = 0
         if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
             who = f"uid {os.geteuid()}, gid {os.getegid()}"
             raise StateError(f"The state folder {folder} is not there or cannot be written ({who}).")
@@ -111,12 +115,19 @@ class SqliteState:
         except sqlite3.DatabaseError as error:
             raise self._refusal_of(error) from error
 
-    def transaction(self) -> AbstractContextManager[None]:
+    def transaction(self, *, owed: bool = False) -> AbstractContextManager[None]:
         outer: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        return _JOINED if outer is not None and outer.in_transaction else self._transaction()
+        return _JOINED if outer is not None and outer.in_transaction else self._transaction(owed)
+
+    def owe(self) -> None:
+        self._local.debt = _NO_DEBT
+
+    def owed(self) -> Callable[[], None] | None:
+        debt, self._local.debt = self._local.debt, None
+        return partial(self._settle, *debt) if debt is not _NO_DEBT else None
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def _transaction(self, owed: bool) -> Iterator[None]:
         began = time.perf_counter()
         with self._queue.turn():
             connection = self._begin()
@@ -126,11 +137,16 @@ class SqliteState:
                 with self._refusing:
                     connection.execute("COMMIT")
                 changed = connection.total_changes != changes
+                self._commits += changed
+                number = self._commits
             finally:
                 with suppress(sqlite3.Error):  # one that was given up has nothing to roll back
                     if connection.in_transaction:
                         connection.execute("ROLLBACK")
         if changed and self._flush is not None:
+            if owed and getattr(self._local, "debt", None) is not None:
+                self._local.debt = number, began
+                return
             self._before_waiting()
             self._flush.now(self._generation)
         self.took(time.perf_counter() - began)
@@ -144,6 +160,13 @@ class SqliteState:
             self._queue.close()
 
     # --- inside
+
+    def _settle(self, number: int, began: float) -> None:
+        if self._flush is not None and number > self._settled:
+            covered = self._commits
+            self._flush.now(self._generation)
+            self._settled = max(self._settled, covered)
+        self.took(time.perf_counter() - began)
 
     def _give_back(self) -> None:
         """Every connection, and what the log is flushed through. Of a start that failed no files are known."""
@@ -347,6 +370,8 @@ class _Refusing:
 
 
 _OUR_FAULTS = (sqlite3.IntegrityError, sqlite3.ProgrammingError)
+#: Of a thread that owes nothing yet: the number of a commit, and when its transaction began.
+_NO_DEBT = (0, 0.0)
 #: A transaction within another one.
 _JOINED: AbstractContextManager[None] = nullcontext()
 

@@ -293,6 +293,33 @@ def test_what_else_goes_wrong_at_the_start_is_told(tmp_path: Path, state: Sqlite
         SqliteState(str(tmp_path), durable=True)
 
 
+def test_who_owes_waits_for_the_disk_before_he_tells(state: SqliteState, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushes: list[int] = []
+    took: list[float] = []
+    monkeypatch.setattr(os, "fdatasync", flushes.append)
+    state.took = took.append
+
+    def owing(number: int) -> Callable[[], None] | None:
+        state.owe()
+        with state.transaction(owed=True):
+            state.query("UPDATE progress SET fence = ?", (number,))
+        return state.owed()
+
+    first, second = owing(1), owing(2)
+    assert (first is None, second is None, flushes, took) == (False, False, [], [])
+    assert first is not None
+    assert second is not None
+    second()
+    first()
+    assert (len(flushes), len(took)) == (1, 2)
+    state.owe()
+    put(state, 1)  # it does not say that it may be owed
+    assert state.owed() is None
+    with state.transaction(owed=True):  # nobody sees to it
+        state.query("UPDATE progress SET fence = 3")
+    assert len(flushes) == 3
+
+
 def test_a_fault_of_ours_is_no_trouble_of_the_database(state: SqliteState) -> None:
     with pytest.raises(sqlite3.IntegrityError), state.transaction():
         state.query("INSERT INTO progress (id, latest, lock_id, fence) VALUES (2, 0, 0, 0)")
