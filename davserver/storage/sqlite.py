@@ -25,13 +25,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
-from functools import partial
 from typing import Any
 from urllib.parse import quote
 
 from davserver.protocol.errors import InsufficientStorage, Refused, Unavailable
-from davserver.storage.schema import MIGRATIONS
+from davserver.storage.schema import MIGRATIONS, bring_forward
+from davserver.storage.soundness import damage
 from davserver.storage.state import StateError
+from davserver.storage.unflushed import Unflushed
 from davserver.storage.wal_index import WalIndex
 from davserver.storage.write_queue import WriteQueue
 
@@ -43,10 +44,6 @@ _LOG = 4_096_000
 _ROOM = 4_500_000
 #: Seconds that whoever has the turn waits for a stranger who writes without standing in line.
 BUSY_SECONDS = 2.0
-#: Seconds that a look at the database may take at the start. One with 100,000 locks takes 0.4.
-CHECK_SECONDS = 2.0
-#: Steps of SQLite's machine between two looks at the clock meanwhile.
-CHECK_STEPS = 100_000
 #: Seconds between two looks at whether the files are still in place, for readers. Writers look every time.
 _LOOK_SECONDS = 0.05
 #: KiB of pages that each connection keeps: there is one for each thread, and the kernel keeps them all anyway.
@@ -81,9 +78,7 @@ class SqliteState:
         #: Told how many seconds each change took, with its wait for a turn and for the disk.
         self.took: Callable[[float], None] = lambda _: None
         self._before_waiting: Callable[[], None] = lambda: None
-        #: Commits of this process, counted in the turn that made them; and up to which of them all are known to be on
-        #: the disk.
-        self._commits = self._settled = 0
+        self._unflushed = Unflushed(self._flush_now, lambda began: self.took(time.perf_counter() - began))
         if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
             who = f"uid {os.geteuid()}, gid {os.getegid()}"
             raise StateError(f"The state folder {folder} is not there or cannot be written ({who}).")
@@ -120,11 +115,10 @@ class SqliteState:
         return _JOINED if outer is not None and outer.in_transaction else self._transaction(owed)
 
     def owe(self) -> None:
-        self._local.debt = _NO_DEBT
+        self._unflushed.owe()
 
     def owed(self) -> Callable[[], None] | None:
-        debt, self._local.debt = self._local.debt, None
-        return partial(self._settle, *debt) if debt is not _NO_DEBT else None
+        return self._unflushed.owed()
 
     @contextmanager
     def _transaction(self, owed: bool) -> Iterator[None]:
@@ -137,18 +131,16 @@ class SqliteState:
                 with self._refusing:
                     connection.execute("COMMIT")
                 changed = connection.total_changes != changes
-                self._commits += changed
-                number = self._commits
+                number = self._unflushed.count()
             finally:
                 with suppress(sqlite3.Error):  # one that was given up has nothing to roll back
                     if connection.in_transaction:
                         connection.execute("ROLLBACK")
         if changed and self._flush is not None:
-            if owed and getattr(self._local, "debt", None) is not None:
-                self._local.debt = number, began
+            if owed and self._unflushed.add(number, began):
                 return
             self._before_waiting()
-            self._flush.now(self._generation)
+            self._flush_now()
         self.took(time.perf_counter() - began)
 
     def before_waiting(self, call: Callable[[], None]) -> None:
@@ -161,12 +153,9 @@ class SqliteState:
 
     # --- inside
 
-    def _settle(self, number: int, began: float) -> None:
-        if self._flush is not None and number > self._settled:
-            covered = self._commits
+    def _flush_now(self) -> None:
+        if self._flush is not None:
             self._flush.now(self._generation)
-            self._settled = max(self._settled, covered)
-        self.took(time.perf_counter() - began)
 
     def _give_back(self) -> None:
         """Every connection, and what the log is flushed through. Of a start that failed no files are known."""
@@ -295,22 +284,7 @@ class SqliteState:
         connection.execute(f"PRAGMA page_size={_PAGE}")  # a database that is there already keeps its own
         connection.execute("PRAGMA journal_mode=WAL")
         with self._queue.turn():
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                ((version,),) = connection.execute("PRAGMA user_version").fetchall()
-                if version > len(MIGRATIONS):
-                    raise StateError(
-                        f"The state database {self._path} was written by a newer davserver (version {version}, this "
-                        f"one knows {len(MIGRATIONS)}). Start that one, or choose another state folder."
-                    )
-                for migration in MIGRATIONS[version:]:
-                    for statement in migration:
-                        connection.execute(statement)
-                connection.execute(f"PRAGMA user_version={len(MIGRATIONS)}")
-                connection.execute("COMMIT")
-            finally:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
+            bring_forward(connection, self._path)
 
     def _keep_private(self) -> None:
         """It holds lock tokens. SQLite gives the log and its index the mode of the database, whatever the umask."""
@@ -326,23 +300,12 @@ class SqliteState:
             os.posix_fallocate(log.fileno(), 0, _ROOM)
 
     def _check(self, connection: sqlite3.Connection) -> None:
-        """Look through the database for damage, for as long as a start may take."""
-        deadline = time.monotonic() + CHECK_SECONDS
-        connection.set_progress_handler(lambda: time.monotonic() > deadline, CHECK_STEPS)
-        try:
-            found = connection.execute("PRAGMA integrity_check(1)").fetchall()
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
-                raise
-            _log.info("the state database is large; only a part of it was looked through")
-        else:
-            if found != [("ok",)]:
-                raise StateError(
-                    f"The state database {self._path} is damaged: {found[0][0]}. Put back a copy of the state folder, "
-                    "or move the database away to begin without locks and properties."
-                )
-        finally:
-            connection.set_progress_handler(None, 0)
+        found = damage(connection)
+        if found is not None:
+            raise StateError(
+                f"The state database {self._path} is damaged: {found}. Put back a copy of the state folder, or move "
+                "the database away to begin without locks and properties."
+            )
 
     def _refusal_of(self, error: sqlite3.DatabaseError) -> Refused:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
@@ -370,8 +333,6 @@ class _Refusing:
 
 
 _OUR_FAULTS = (sqlite3.IntegrityError, sqlite3.ProgrammingError)
-#: Of a thread that owes nothing yet: the number of a commit, and when its transaction began.
-_NO_DEBT = (0, 0.0)
 #: A transaction within another one.
 _JOINED: AbstractContextManager[None] = nullcontext()
 
