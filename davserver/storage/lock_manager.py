@@ -329,10 +329,12 @@ class LockManager:
         now, (noted, found) = self._clock.look(lambda: self._table.touching(keys, trees))
         if not found:
             return View(now, keys=frozenset(keys))
-        active = tuple(lock for lock in found if lock.is_active(now))
-        ended = tuple(lock for lock in found if not lock.is_active(now))
+        active: list[Lock] = []
+        ended: list[Lock] = []
+        for lock in found:
+            (active if lock.is_active(now) else ended).append(lock)
         unnoted = any(lock.end is None and noted < (lock.expires or now) for lock in ended)
-        return View(now, active, ended, frozenset(keys), unnoted)
+        return View(now, tuple(active), tuple(ended), frozenset(keys), unnoted)
 
     def _active(self, ask: Callable[[], tuple[float, list[Lock]]]) -> list[Lock]:
         now, (_, found) = self._clock.look(ask)

@@ -101,8 +101,11 @@ class SqliteState:
 
     def query(self, sql: str, parameters: Sequence[object] = ()) -> _Rows:
         try:
+            own: sqlite3.Connection | None = getattr(self._local, "connection", None)
+            if own is not None and own.in_transaction:
+                return own.execute(sql, parameters).fetchall()
             connection = self._connection()
-            if connection.in_transaction or not sql.startswith(("SELECT", "WITH")):
+            if not sql.startswith(("SELECT", "WITH")):
                 return connection.execute(sql, parameters).fetchall()
             return self._read(connection, sql, tuple(parameters))
         except _OUR_FAULTS:
@@ -201,11 +204,9 @@ class SqliteState:
         return rows
 
     def _connection(self) -> sqlite3.Connection:
-        """This thread's connection, to the files that are in place. Raises sqlite3.Error, Unavailable."""
+        """This thread's, outside of a transaction, to the files in place. Raises sqlite3.Error, Unavailable."""
         local = self._local
         connection: sqlite3.Connection | None = getattr(local, "connection", None)
-        if connection is not None and connection.in_transaction:
-            return connection
         if time.monotonic() - self._looked > _LOOK_SECONDS:
             self._look()
         if connection is not None and local.generation == self._generation:
