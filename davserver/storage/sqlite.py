@@ -139,15 +139,16 @@ class SqliteState:
                 with suppress(sqlite3.Error):  # one that was given up has nothing to roll back
                     if connection.in_transaction:
                         connection.execute("ROLLBACK")
-        if changed and self._flush is not None:
-            if owed and self._unflushed.add(number, began):
-                return
+        if changed and owed and self._flush is not None and self._unflushed.add(number, began):
+            return
+        if changed:
             self._before_waiting()
             self._flush_now()
         self.took(time.perf_counter() - began)
 
     def before_waiting(self, call: Callable[[], None]) -> None:
-        self._before_waiting = call
+        if self._flush is not None:
+            self._before_waiting = call
 
     def close(self) -> None:
         with self._opening:
