@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 
+from davserver.protocol.dates import parse_http_date
 from davserver.protocol.errors import BadRequest, PreconditionFailed, Refused
 from davserver.protocol.headers import (
     ETag,
@@ -22,7 +23,6 @@ from davserver.protocol.headers import (
     is_state_token,
     parse_etag,
     parse_etags,
-    parse_http_date,
     parse_lock_token,
     path_below,
     url_path,

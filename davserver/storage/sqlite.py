@@ -29,6 +29,7 @@ from typing import Any
 from urllib.parse import quote
 
 from davserver.protocol.errors import InsufficientStorage, Refused, Unavailable
+from davserver.storage.log_flush import LogFlush
 from davserver.storage.schema import MIGRATIONS, bring_forward
 from davserver.storage.soundness import damage
 from davserver.storage.state import StateError
@@ -74,7 +75,7 @@ class SqliteState:
         self._refusing = _Refusing(self._refusal_of)
         self._index: WalIndex | None = None
         self._remembered = _Remembered(b"")
-        self._flush = _Flush(self._path + "-wal") if durable else None
+        self._flush = LogFlush(self._path + "-wal") if durable else None
         #: Told how many seconds each change took, with its wait for a turn and for the disk.
         self.took: Callable[[float], None] = lambda _: None
         self._before_waiting: Callable[[], None] = lambda: None
@@ -130,6 +131,8 @@ class SqliteState:
             connection = self._begin()
             changes = connection.total_changes
             try:
+                if self._flush is not None and self._flush.is_doubtful:
+                    self._flush.renew(self._generation)
                 yield
                 with self._refusing:
                     connection.execute("COMMIT")
@@ -253,6 +256,8 @@ class SqliteState:
             raise _away()
         try:
             self._index = WalIndex.of(self._path + "-shm")
+            if self._flush is not None:
+                self._flush.open(self._generation)
         except OSError as error:
             raise _away() from error
         self._looked = time.monotonic()
@@ -371,49 +376,3 @@ def _away() -> Unavailable:
 def _abandon(connection: sqlite3.Connection) -> None:
     """Never close it, not even at the end of the process."""
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
-
-
-class _Flush:
-    """One fdatasync for all commits that were made before it began."""
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._fd = -1
-        self._generation = -1
-        self._asking = threading.Lock()
-        self._flushing = threading.Lock()
-        self._asked = self._done = 0
-
-    def now(self, generation: int) -> None:
-        """Returns when everything that was committed is on the disk. Raises Unavailable when it may not be."""
-        with self._asking:
-            self._asked += 1
-            mine = self._asked
-        with self._flushing:
-            if self._done >= mine:
-                return
-            covered = self._asked
-            try:
-                self._open(generation)
-                os.fdatasync(self._fd)
-            except OSError as error:
-                _log.error("%s: %s", self._path, error)
-                raise Unavailable("The server's state could not be written to the disk.") from error
-            self._done = covered
-
-    def _open(self, generation: int) -> None:
-        """SQLite puts its locks on other files: this one may be opened and closed beside it."""
-        if generation != self._generation:
-            self.close()
-            self._fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
-            self._generation = generation
-            folder = os.open(os.path.dirname(self._path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(folder)  # the file's name, which must last as well
-            finally:
-                os.close(folder)
-
-    def close(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import getpass
 import os
-import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -13,45 +11,13 @@ from pathlib import Path
 
 import pytest
 import requests
-import yaml
+from realclients import PASSWORD, REALM, configure, digests, free_port, run, tool
 from requests.auth import HTTPBasicAuth, HTTPDigestAuth
-from serving import QUICK, Process
+from serving import Process
 
-from davserver.access.accounts import Algorithm, ha1
+from davserver.access.accounts import Algorithm
 
 pytestmark = pytest.mark.slow
-
-REALM = "my files"
-PASSWORD = "wonder land"
-
-
-def tool(name: str) -> str:
-    found = shutil.which(name)
-    if found is None:
-        pytest.skip(f"{name} is not installed")
-    return found
-
-
-def digests(name: str, *algorithms: Algorithm) -> list[str]:
-    return [ha1(algorithm, name, REALM, PASSWORD) for algorithm in algorithms or Algorithm]
-
-
-def configure(folder: Path, name: str = "davserver.yaml", **values: object) -> Path:
-    """`auth` of ours is merged with what is given."""
-    file = folder / name
-    auth = {"realm": REALM, "digest": True, **values.pop("auth", {})}  # type: ignore[dict-item]
-    settings = {
-        "users": {
-            "alice": {"password": QUICK.hash(PASSWORD), "digest": digests("alice")},
-            "Jürgen": {"password": QUICK.hash(PASSWORD), "digest": digests("Jürgen")},
-        },
-        "auth": auth,
-        "workers": 2,
-        "durability": "relaxed",
-        **values,
-    }
-    file.write_text(yaml.safe_dump(settings, allow_unicode=True))
-    return file
 
 
 @pytest.fixture(scope="module")
@@ -59,12 +25,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     folder = tmp_path_factory.mktemp("logins")
     with Process(folder, "-c", str(configure(folder))) as running:
         yield running
-
-
-def run(*command: str, stdin: str = "", cwd: Path | None = None, **environ: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command, input=stdin, capture_output=True, text=True, timeout=60, cwd=cwd, check=False, env=environ or None
-    )
 
 
 @pytest.mark.parametrize("how", ["--basic", "--digest", "--anyauth"])
@@ -154,10 +114,7 @@ def test_davfs2(basic: bool, tmp_path: Path) -> None:
 
 def test_a_digest_session_over_two_workers_and_a_restart(tmp_path: Path) -> None:
     """One nonce and its counts, before and after: Finder cannot repeat what it streams."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = Process(tmp_path, "-c", str(configure(tmp_path)), "--port", str(port))
+    server = Process(tmp_path, "-c", str(configure(tmp_path)), "--port", str(free_port()))
     try:
         sessions = [requests.Session() for _ in range(4)]
         auth = HTTPDigestAuth("alice", PASSWORD)
@@ -290,3 +247,22 @@ def test_a_login_from_a_banned_name_is_429_with_its_time(tmp_path: Path) -> None
         assert len(lines) == 12 - len(refused)
         assert 'WARNING login failed: address=127.0.0.1 scheme=basic user="alice"' in lines[0]
         assert requests.get(server.url, auth=("Jürgen".encode(), PASSWORD)).status_code == 200
+
+
+def test_a_drive_with_a_mistyped_password_stops_nobody_else(tmp_path: Path) -> None:
+    """By Digest, where each of its requests looks like another guess; over two workers, behind one address of many."""
+    with Process(tmp_path, "-c", str(configure(tmp_path, trusted_proxies=["127.0.0.1"]))) as server:
+        home = {"X-Forwarded-For": "192.0.2.77"}
+        drive = HTTPDigestAuth("alice", "mistyped")
+        seen = [
+            requests.request("PROPFIND", server.url, auth=drive, headers={**home, "Depth": "0"}).status_code
+            for _ in range(30)
+        ]
+        assert set(seen) == {401, 429}
+        lines = [line for line in server.output if "login failed" in line]
+        assert len(lines) == 2
+        assert "address=192.0.2.77 scheme=digest" in lines[0]
+        for login in ("Jürgen".encode(), PASSWORD), HTTPDigestAuth("Jürgen", PASSWORD):
+            assert requests.get(server.url, auth=login, headers=home).status_code == 200  # type: ignore[arg-type]
+        # Nor its user elsewhere.
+        assert requests.get(server.url, auth=HTTPDigestAuth("alice", PASSWORD)).status_code == 200

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 
-from davserver.protocol import conditions, digests, headers, xml
+from davserver.protocol import conditions, dates, digests, headers, xml
 from davserver.protocol.errors import Refused
 from davserver.protocol.headers import ETag
 from davserver.protocol.locks import Depth
@@ -53,7 +53,7 @@ def fields(data: bytes) -> None:
         headers.parse_overwrite,
         headers.parse_lock_token,
         headers.parse_etags,
-        headers.parse_http_date,
+        dates.parse_http_date,
         headers.parse_update_range,
         lambda value: headers.parse_preferences(value, value),
         lambda value: headers.accepts(value, ("application/xml", "application/json", "text/html")),

@@ -28,8 +28,9 @@ from davserver.protocol.conditions import (
     parse_preconditions,
     submitted_tokens,
 )
+from davserver.protocol.dates import format_http_date
 from davserver.protocol.errors import BadRequest, PreconditionFailed
-from davserver.protocol.headers import ETag, ETagList, format_http_date
+from davserver.protocol.headers import ETag, ETagList
 from davserver.protocol.messages import Headers
 from davserver.protocol.paths import DavPath
 
