@@ -146,7 +146,7 @@ def test_what_cannot_be_restored_changes_nothing(tmp_path: Path) -> None:
     pages[4096 * 3 : 4096 * 6] = os.urandom(4096 * 3)
     file.write_bytes(pages)
     refused("is damaged|malformed")
-    file.write_bytes(whole[:-2048] + os.urandom(2048))  # nothing else but the last page
+    file.write_bytes(whole[:2048] + os.urandom(2048) + whole[4096:])  # one page, of a table
     refused("is damaged")
 
 
