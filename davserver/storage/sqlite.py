@@ -4,7 +4,8 @@
 which keeps the database whole whatever happens); what makes it last is one fdatasync of the write-ahead log
 after the commit, when the next writer may go on already. So writers at work together share one, where
 `synchronous=FULL` makes each of them wait for a disk of its own. Whoever reads a commit that is not on the disk
-yet and builds on it waits for a later fdatasync of the same file, which covers both.
+yet and builds on it waits for a later fdatasync of the same file, which covers both. Where nothing but an answer
+follows, whoever gives it sees to the flush before he does (`unflushed`).
 
 The files may be taken away while the server runs, or replaced by others. A connection to a file that is no
 longer the one at its path would answer from what nobody else sees: so nobody is answered until a database is there
