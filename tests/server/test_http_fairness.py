@@ -172,6 +172,19 @@ def test_locks_that_are_asked_for_at_the_same_time_share_a_flush(
         assert disk.later < len(others)
 
 
+def test_a_lock_whose_body_was_waited_for_is_answered_like_others(tmp_path: Path) -> None:
+    """A thread that has stepped aside for the body gives the rest back to whoever leads."""
+    head, _, body = lock("0").partition(b"\r\n\r\n")
+    with serving(tmp_path, durability="full") as running, ExitStack() as stack:
+        (raw,) = connected(running, 1, stack)
+        for status in (200, 423):
+            raw.send(head + b"\r\nExpect: 100-continue\r\n\r\n")
+            assert raw.head()[0] == 100
+            raw.send(body + OPTIONS)
+            assert raw.answer()[0] == status
+            assert raw.answer()[0] == 200
+
+
 def test_nobody_is_told_of_a_lock_that_could_not_be_flushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail() -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
