@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import quote
 
@@ -111,3 +112,27 @@ def test_a_branch_that_somebody_has_locked_is_not_pushed_to(site: Site, tmp_path
                f"{site.url}repo.git/refs/heads/main").returncode == 0  # fmt: skip
     jane("push", jane.remote, "main", cwd=work)
     assert jane("rev-parse", "main", cwd=bare) == jane("rev-parse", "main", cwd=work)
+
+
+@pytest.mark.parametrize("site", ["login"], indirect=True)
+def test_of_several_who_push_at_once_one_wins(site: Site, tmp_path: Path) -> None:
+    """It is their locks that keep them apart: nobody's commit is written over, and the repository is whole."""
+    people = [Git(site, tmp_path / name) for name in ("jane", "bob", "carol", "dave")]
+    jane = people[0]
+    bare, work = repository(site, jane), jane.home / "work"
+    jane("init", "--quiet", "--initial-branch=main", str(work))
+    commit(jane, work, text="one")
+    jane("push", jane.remote, "main", cwd=work)
+    for turn in range(3):
+        copies = [person.home / f"copy{turn}" for person in people]
+        for person, copy in zip(people, copies, strict=True):
+            person("clone", "--quiet", "--branch", "main", person.remote, str(copy))
+            commit(person, copy, text=f"{person.home.name} {turn}")
+        with ThreadPoolExecutor(len(people)) as pool:
+            pushes = [
+                pool.submit(person.attempt, "push", "origin", "main", cwd=copy)
+                for person, copy in zip(people, copies, strict=True)
+            ]
+        (winner,) = (copy for copy, push in zip(copies, pushes, strict=True) if push.result().returncode == 0)
+        assert jane("rev-parse", "main", cwd=bare) == jane("rev-parse", "main", cwd=winner)
+        jane("fsck", "--strict", cwd=bare)
