@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 TESTABLE := $(VENV)/.testable
 SOURCES := davserver tests
 
-.PHONY: help run test test-fast test-docker test-tools docs fuzz bench bench-files bench-locks lint format lock clean
+.PHONY: help run test test-fast test-clients test-docker test-tools docs fuzz bench bench-files bench-locks lint format lock clean
 
 help: ## Show what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -21,6 +21,9 @@ test: $(TESTABLE) test-tools ## Run every test, with coverage
 
 test-fast: $(TESTABLE) ## Run the tests that take no time
 	$(BIN)/pytest -m "not slow"
+
+test-clients: $(TESTABLE) ## Run the tests that drive real clients, those that are installed
+	$(BIN)/pytest tests/clients
 
 test-docker: $(TESTABLE) ## Build the image, and test it with whatever Docker engine there is
 	$(BIN)/pytest tests/docker

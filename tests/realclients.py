@@ -76,13 +76,13 @@ def free_port() -> int:
         return port
 
 
-def trusting(folder: Path, command: list[str]) -> list[str]:
-    """The command, run where the certificate of TLS is trusted besides the usual ones, for clients that cannot be told:
-    in a mount namespace of its own, so that nobody else sees it. Needs root; else the test is skipped."""
+def trusting(folder: Path) -> list[str]:
+    """What a command stands behind to trust the certificate of TLS besides the usual ones, for clients that cannot be
+    told: it runs in a mount namespace of its own, so that nobody else sees it. Empty where that cannot be: it needs
+    root, and a file of trusted certificates. `folder`: where ours is to be."""
     bundle = folder / "trusted.crt"
     bundle.write_bytes((TRUSTED.read_bytes() if TRUSTED.exists() else b"") + CERTIFICATE.read_bytes())
-    inside = f'mount --bind "{bundle}" {TRUSTED} && exec "$@"'
-    wrapped = [tool("unshare"), "--mount", "sh", "-c", inside, "sh"]
-    if os.geteuid() or not TRUSTED.exists() or subprocess.run([*wrapped, "true"], check=False).returncode:
-        pytest.skip("only root may mount, over a file of trusted certificates (Debian: ca-certificates)")
-    return [*wrapped, *command]
+    prefix = ["unshare", "--mount", "sh", "-c", f'mount --bind "{bundle}" {TRUSTED} && exec "$@"', "sh"]
+    if os.geteuid() or not TRUSTED.exists() or subprocess.run([*prefix, "true"], check=False).returncode:
+        return []
+    return prefix

@@ -13,6 +13,7 @@ from itertools import islice
 from davserver.methods.live import Entry
 from davserver.methods.permits import Seen
 from davserver.methods.plan import Wanted, plan_for
+from davserver.methods.principals import principal_url
 from davserver.protocol import xml_out
 from davserver.protocol.errors import Unavailable
 from davserver.protocol.holder import Viewer
@@ -43,6 +44,7 @@ class Listing:
             and isinstance(wanted, AllProp)
             and request.client.agent.startswith("Microsoft-WebDAV-MiniRedir")
         )
+        self._is_libreoffice = "LibreOffice" in request.client.agent
         self._plan = plan_for(wanted, minimal=minimal, compact=self._compact)
 
     def itself(self, path: DavPath, href: str, node: Node) -> bytes:
@@ -72,6 +74,8 @@ class Listing:
                     if name in mounted or not (seen.all or node.is_link or seen.shows(name, node)):
                         continue
                     href = base + quote_name(name) + ("/" if node.is_collection else "")
+                    if self._is_libreoffice:
+                        href = xml_out.href_for_libreoffice(href)
                     if node.is_link:
                         # Locks and properties are those of what the link leads to.
                         true = share.tree.locate(collection.child(name))
@@ -107,16 +111,21 @@ class _Setting:
     def rights(self, entry: Entry) -> Rights:
         if self._rights is not None:
             return self._rights
-        is_member = len(self._path.segments) < self._level
-        path = self._path.child(entry.name) if is_member else self._path
-        return self._request.permissions.rights(path)
+        return self._request.permissions.rights(self._path_of(entry))
+
+    def _path_of(self, entry: Entry) -> DavPath:
+        return self._path.child(entry.name) if len(self._path.segments) < self._level else self._path
+
+    def owner(self, entry: Entry) -> str:
+        name = self._share.owner_of(self._path_of(entry))
+        return "" if name is None else xml_out.href(principal_url(self._request.prefix, name)).decode()
 
     @property
     def principal(self) -> str:
         name = self._request.principal.name
         if not name:
             return "<D:unauthenticated/>"  # RFC 5397 §3
-        return f"<D:href>{self._request.prefix}/-/principals/{quote_name(name)}/</D:href>"
+        return xml_out.href(principal_url(self._request.prefix, name)).decode()
 
     def lockdiscovery(self, entry: Entry) -> str:
         if not entry.locks:

@@ -256,6 +256,10 @@ class Unavailable(Refused):
         return (("Retry-After", str(self.retry_after)),)
 
 
+class Unfinished(Unavailable):
+    """The files were changed, and the state could not take note of it: that is made up for when it is back."""
+
+
 class InsufficientStorage(Refused):
     """Disk full, over quota or out of inodes (RFC 4918 §11.5)."""
 

@@ -81,10 +81,5 @@ def owner_text(owner: bytes | None) -> str:
     return " ".join("".join(map(str, etree.fromstring(owner).itertext())).split())
 
 
-def is_plain(owner: bytes | None) -> bool:
-    """Is there an owner, and does its text stand in it directly?"""
-    return owner is not None and len(etree.fromstring(owner)) == 0
-
-
 def _short(text: str) -> str:
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"

@@ -288,6 +288,21 @@ def test_the_form_of_an_answer(app: Local, box: str) -> None:
     assert displayname == [name]
 
 
+def test_libreoffice_is_told_an_ampersand_that_it_can_save_to(app: Local, box: str) -> None:
+    """With "%26" it saves without its lock, and is refused; "&amp;" it reads as " & "."""
+    for path in ("a%20&%20b", "plain", "d&d"):
+        assert app("MKCOL" if path == "d&d" else "PUT", f"{box}/{path}").status == 201
+    assert app("PUT", f"{box}/d&d/%5D%5D%3E&").status == 201
+    assert app.lock(f"{box}/a%20&%20b").status == 200
+    answer = app.propfind(f"{box}/", "lockdiscovery", depth="1", User_Agent="LibreOffice 7.4.7.2")
+    assert answer.hrefs() == [f"{box}/", f"{box}/a%20&%20b", f"{box}/d&d/", f"{box}/plain"]
+    assert f"<D:href><![CDATA[{box}/a%20&%20b]]></D:href>".encode() in answer.body
+    assert answer.texts("//D:lockroot/D:href") == [f"{box}/a%20&%20b"]
+    inner = app.propfind(f"{box}/d&d/", "getetag", depth="1", User_Agent="LibreOffice 7.4.7.2")
+    assert inner.hrefs()[1] == f"{box}/d&d/%5D%5D%3E&"
+    assert f"{box}/a%20%26%20b" in app.propfind(f"{box}/", "getetag", depth="1").hrefs()
+
+
 @pytest.mark.parametrize("name", ["!", "$x", "a'b", "(1)", "*", "+", ",", ":", "=", "@", "~$a.docx", "-", "_", "..."])
 def test_what_libreoffice_keeps_is_not_escaped(name: str, app: Local, box: str) -> None:
     app("PUT", f"{box}/{name}", b"x")

@@ -60,6 +60,7 @@ CLASSES = [
         ("NotImplementedMethod", 501),
         ("BadGateway", 502),
         ("Unavailable", 503),
+        ("Unfinished", 503),
         ("InsufficientStorage", 507),
     ],
 )

@@ -65,6 +65,8 @@ class Connections(ConnectionManager):
         #: The connection that the leader serves, if any.
         self._seat: dict[DavConnection, bool] = {}
         self._turns = 0
+        #: The thread that has taken the lead last.
+        self._leader = 0
         # Held by whoever changes who leads, what is polled from outside of the lead, or the deadlines.
         self._lock = threading.RLock()
         self._alarm = threading.Semaphore(0)
@@ -88,6 +90,7 @@ class Connections(ConnectionManager):
 
     def lead(self) -> None:
         """Poll and serve. Returns when another thread leads, or when there is nothing left to do."""
+        self._leader = threading.get_ident()
         polled, ready, poll, wait = self._polled, self._ready, self._epoll.poll, self._balance.wait
         while not self._stopping or self._drain():
             wait(True)
@@ -171,6 +174,14 @@ class Connections(ConnectionManager):
         if conn in self._seat:
             with self._lock:
                 self._replace_leader(conn)
+
+    def step_aside_for_others(self) -> None:
+        """Whoever calls is going to wait for the disk, perhaps: let another thread lead if there is work for it."""
+        if threading.get_ident() != self._leader:
+            return
+        for conn in tuple(self._seat):
+            if self._ready or any(fd != conn.fd for fd, _ in self._epoll.poll(0, 2)):
+                self.step_aside(conn)
 
     def watch(self) -> None:
         """See to it that the lead never rests with a thread that takes long over a request. Runs until the end."""
