@@ -24,16 +24,17 @@ USERS = {
 SETTINGS: dict[str, Any] = {"users": USERS, "anonymous": "none", "locks": {"breakers": ["bob"]}}
 
 
-def login(name: str) -> dict[str, str]:
-    return {"Authorization": "Basic " + base64.b64encode(f"{name}:{name}".encode()).decode()}
+def login(name: str, password: str | None = None) -> dict[str, str]:
+    """The password of each is their name."""
+    return {"Authorization": "Basic " + base64.b64encode(f"{name}:{password or name}".encode()).decode()}
 
 
 class User:
     """Somebody at work on a server: `alice("GET", "/locks")` asks the API, `alice.dav("PUT", "/f")` the files."""
 
-    def __init__(self, client: Dav, name: str | None) -> None:
+    def __init__(self, client: Dav, name: str | None, password: str | None = None) -> None:
         self._client = client
-        self._headers = {} if name is None else login(name)
+        self._headers = {} if name is None else login(name, password)
 
     def __call__(self, method: str, path: str, body: Any = None, **fields: str) -> Answer:
         headers = self._headers

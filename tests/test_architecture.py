@@ -25,7 +25,7 @@ ROOMS = {
     "settings_access": {"setting_types"},
     "settings": {"sources", "setting_types", "settings_access", "webhook_settings"},
     "placement": {"settings"},
-    "web": {"protocol", "storage", "methods", "__init__"},
+    "web": {"protocol", "storage", "methods", "access", "__init__"},
     "operations": {"protocol", "storage", "methods"},
     "server": {"protocol", "storage", "methods", "access", "web", "operations", "settings", "build"},
     "banner": {"settings"},

@@ -34,6 +34,7 @@ PASSING = [
     (r"(?m)^Connection: close\n", ""),  # where this curl waits for a 100 Continue
     (r"(?m)^(Retry-After|Content-Length): \d+$", r"\1: N"),
     (r'"retry_after": \d+', '"retry_after": N'),
+    (r"davp-[a-z0-9-]+", "davp-SECRET"),
     (r'"agent":"curl/[^"]*"', '"agent":"curl/N"'),
 ]
 

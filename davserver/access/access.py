@@ -23,7 +23,7 @@ from davserver.access.permissions import STRANGERS
 from davserver.access.rules import Rules
 from davserver.protocol.errors import Unauthorized
 from davserver.protocol.locks import ANYBODY, Principal
-from davserver.protocol.messages import Headers, Permissions
+from davserver.protocol.messages import Headers, Permissions, Reach
 from davserver.protocol.paths import ROOT
 
 #: Seconds that a verified login is remembered: argon2 is paid once, not with every request.
@@ -43,6 +43,7 @@ _log = logging.getLogger("davserver.audit")
 class Identity:
     principal: Principal
     permissions: Permissions
+    reach: Reach = Reach.WHOLE
 
 
 #: Who asks for OPTIONS without a login: nobody in particular, told what the server can do, and nothing about what is
@@ -81,6 +82,9 @@ class Used(Protocol):
     def until(self) -> float:
         """When it ends."""
 
+    @property
+    def reach(self) -> Reach: ...
+
     def narrowed(self, permissions: Permissions) -> Permissions: ...
 
     def touch(self, now: float, address: str) -> None: ...
@@ -109,12 +113,13 @@ class DigestResult(NamedTuple):
 
 
 class Attempts(Protocol):
-    def attempt(self, address: str, name: str, guess: bytes, now: float) -> AbstractContextManager[Attempt]:
-        """Raises TooManyRequests. `guess`: all that was sent, of which nothing is kept but a keyed hash."""
+    def attempt(self, address: str, name: str, guess: bytes | None, now: float) -> AbstractContextManager[Attempt]:
+        """Raises TooManyRequests. `guess`: all that was sent, of which nothing is kept but a keyed hash; None: what was
+        sent does not tell which password it was made of, as with Digest."""
 
 
 class Attempt(Protocol):
-    #: These very credentials were not known to be wrong before.
+    #: It is worth a line in the log, if it fails: these credentials were not known to be wrong before.
     is_new: bool
 
     def succeeded(self) -> None: ...
@@ -145,7 +150,7 @@ class Access:
         welcome: Callable[[str], None] = lambda _: None,
     ) -> None:
         """`welcome` is told the name of whoever logs in, once in a while."""
-        self._directory, self._rules = directory, rules
+        self.directory, self._rules = directory, rules
         self._realm, self._offer_basic = realm, offer_basic
         self._digest, self._attempts, self._app_passwords = digest, attempts, app_passwords
         self._proxy_user_header = None if proxy_user_header is None else proxy_user_header.lower()
@@ -191,21 +196,22 @@ class Access:
         """Might a login allow what this identity may not do?"""
         return identity.principal.is_anonymous and self._has_logins
 
-    def is_administrator(self, principal: Principal) -> bool:
-        """May they do what is for administrators?"""
-        return not principal.is_anonymous and self.belongs(principal.name, self._administrators)
+    def is_administrator(self, identity: Identity) -> bool:
+        """May they do what is for administrators, with this login?"""
+        principal = identity.principal
+        if principal.is_anonymous or not identity.reach.has_powers:
+            return False
+        return self.belongs(principal.name, self._administrators)
+
+    @property
+    def has_app_passwords(self) -> bool:
+        """May users have them?"""
+        return self._app_passwords is not None
 
     def belongs(self, name: str, wanted: Iterable[str]) -> bool:
         """Is the user of that name one of these users and @groups?"""
-        groups = {f"@{group}" for group in self._directory.vouched(name).groups}
+        groups = {f"@{group}" for group in self.directory.vouched(name).groups}
         return any(each == name or each in groups for each in wanted)
-
-    def permissions_of(self, name: str) -> Permissions:
-        """What the user of that name may do."""
-        return self._rules.of(name, self._directory.vouched(name).groups)
-
-    def account(self, name: str) -> Account | None:
-        return self._directory.find(name)
 
     def unauthorized(self, now: float, *, stale: bool = False) -> Unauthorized:
         """The answer to somebody who must log in first. The strongest way comes first: RFC 7616 §3.7, and Windows
@@ -238,7 +244,7 @@ class Access:
         if not name or not name.isprintable() or "/" in name or "," in name or ":" in name:
             raise self.unauthorized(now)
         generation = self._generation
-        identity = self._identity(self._directory.vouched(name))
+        identity = self._identity(self.directory.vouched(name))
         self._remember(key, _Known(identity, now + CACHE_SECONDS, None), generation)
         return identity
 
@@ -259,7 +265,7 @@ class Access:
             known = self._known.get(key)
             if known is not None and known.identity is not None and known.until > now:
                 return known.identity
-        with self._attempt(asking, result.name, encoded(field)) as attempt:
+        with self._attempt(asking, result.name, None) as attempt:
             if result.account is None and not result.stale:
                 self._fail(result.name, asking, "digest", attempt)
             if attempt is not None:
@@ -272,7 +278,7 @@ class Access:
 
     def _by_password(self, name: str, password: str, key: bytes, asking: Asking) -> Identity:
         now, generation = asking.now, self._generation
-        account = self._directory.find(name)
+        account = self.directory.find(name)
         # Those who wait for their turn are no attempts yet: many may come at once behind one address.
         with self._hashing, self._attempt(asking, name, encoded(f"{len(name)}:{name}{password}")) as attempt:
             known = self._known.get(key)  # others who came with the same have been verified meanwhile
@@ -297,17 +303,17 @@ class Access:
 
     def _verified(self, account: Account | None, name: str, password: str, now: float) -> Login | None:
         """An unknown name costs what a wrong password costs."""
-        owner = self._directory.vouched(name) if account is None and self._proxy_user_header else account
+        owner = self.directory.vouched(name) if account is None and self._proxy_user_header else account
         if self._app_passwords is not None and owner is not None:
             # Also of users whom only a proxy knows: it is how their programs log in.
             used = self._app_passwords.login(name, password, now)
             if used is not None:
                 return Login(owner, used.until, used)
         credential: Credential | None = None if account is None else account.credential
-        right = (credential or self._directory.decoy(name)).matches(encoded(password))
+        right = (credential or self.directory.decoy(name)).matches(encoded(password))
         return Login(account) if account is not None and credential is not None and right else None
 
-    def _attempt(self, asking: Asking, name: str, guess: bytes) -> AbstractContextManager[Attempt | None]:
+    def _attempt(self, asking: Asking, name: str, guess: bytes | None) -> AbstractContextManager[Attempt | None]:
         if self._attempts is None:
             return nullcontext()
         return self._attempts.attempt(asking.address, name, guess, asking.now)
@@ -320,7 +326,9 @@ class Access:
     def _identity(self, account: Account, used: Used | None = None) -> Identity:
         self._welcome(account.name)
         permissions = self._rules.of(account.name, account.groups)
-        return Identity(account.principal, permissions if used is None else used.narrowed(permissions))
+        if used is None:
+            return Identity(account.principal, permissions)
+        return Identity(account.principal, used.narrowed(permissions), used.reach)
 
     # --- what is remembered
 
@@ -339,19 +347,30 @@ class Access:
     def _look(self, now: float) -> None:
         with self._changing:
             self._looked = now
-            accounts = self._directory.changed()
+            accounts = self.directory.changed()
             app_passwords = self._app_passwords is not None and self._app_passwords.changed()
             if accounts:
                 _log.info("accounts have changed")
             if app_passwords:
                 _log.info("app passwords have been made or revoked")
-            if accounts or app_passwords:
+            if accounts:
                 self._known.clear()
+            elif app_passwords:
+                # Whoever logs in with their own password goes on: anybody may make and revoke as often as they like.
+                for key, known in list(self._known.items()):
+                    if known.identity is None or known.used is not None:
+                        self._known.pop(key, None)
+            if accounts or app_passwords:
                 self._generation += 1
 
 
 def failure_line(name: str, address: str, scheme: str) -> str:
     """What is logged of a failed login. Programs read it (fail2ban): its form does not change. A name is escaped, so
     that nobody writes lines of his own into the log."""
-    shown = name[:100].encode("unicode_escape").decode("ascii").replace('"', "\\x22")
-    return f'login failed: address={address or "-"} scheme={scheme} user="{shown}"'
+    return f"login failed: address={address or '-'} scheme={scheme} user={quoted(name)}"
+
+
+def quoted(text: str) -> str:
+    """As it stands in the log, on one line and with an end that it cannot make itself."""
+    shown = text[:100].encode("unicode_escape").decode("ascii").replace('"', "\\x22")
+    return f'"{shown}"'

@@ -160,6 +160,11 @@ class Directory:
             found |= {known for known in self.names() if group in (self.find(known) or Account(known)).groups}
         return frozenset(found)
 
+    def groups(self) -> frozenset[str]:
+        """Names of those that are written down, or that somebody who is listed is in."""
+        accounts = (self.find(name) for name in self.names())
+        return frozenset(self._groups).union(*(account.groups for account in accounts if account is not None))
+
     def changed(self) -> bool:
         """Has any source changed since this was asked last?"""
         changed = [source.changed() for source in self._sources]

@@ -14,7 +14,7 @@ from typing import Any
 
 from davserver.access.permissions import Scoped
 from davserver.protocol.errors import BadRequest, InsufficientStorage, NotFound, Unavailable
-from davserver.protocol.messages import Permissions
+from davserver.protocol.messages import Permissions, Reach
 from davserver.protocol.paths import ROOT, DavPath
 from davserver.storage.state import State
 
@@ -61,9 +61,15 @@ class InUse:
     def until(self) -> float:
         return float("inf") if self._password.expires is None else self._password.expires
 
+    @property
+    def reach(self) -> Reach:
+        if self._password.read_only:
+            return Reach.READING
+        return Reach.DEVICE if self._password.scope.is_root else Reach.PART
+
     def narrowed(self, permissions: Permissions) -> Permissions:
         password = self._password
-        if password.scope.is_root and not password.read_only:
+        if self.reach is Reach.DEVICE:
             return permissions
         return Scoped(permissions, password.scope, password.read_only)
 
@@ -123,6 +129,16 @@ class AppPasswords:
         )
         return [_row(row) for row in rows]
 
+    def find(self, number: int, user: str | None = None) -> AppPassword:
+        """The one of that number. `user`: only if it is theirs. Raises NotFound."""
+        rows = self._state.query(
+            f"SELECT {_COLUMNS} FROM app_passwords WHERE id = ? AND ? IN (user, '')",  # noqa: S608
+            (number, user or ""),
+        )
+        if not rows:
+            raise _none(number)
+        return _row(rows[0])
+
     def revoke(self, number: int, user: str | None = None) -> AppPassword:
         """Take it away; every worker forgets it within a second. `user`: only if it is theirs. Raises NotFound."""
         with self._state.transaction():
@@ -131,7 +147,7 @@ class AppPasswords:
                 (number, user or ""),
             )
         if not rows:
-            raise NotFound(f"There is no app password {number}.")
+            raise _none(number)
         return _row(rows[0])
 
     def revoke_all(self, user: str) -> int:
@@ -170,6 +186,10 @@ def _letters_of(password: str) -> str | None:
     if not plain.startswith(_PREFIX) or len(letters) != _LENGTH or set(letters) - set(_LETTERS):
         return None
     return letters
+
+
+def _none(number: int) -> NotFound:
+    return NotFound(f"There is no app password {number}.")
 
 
 def _hash(letters: str) -> bytes:

@@ -5,7 +5,13 @@ wait, twice as long each time; after `ban_after` of them nothing is looked at un
 logged in is not stopped: their login is known, and nobody asks here.
 
 The same wrong login again and again counts once: that is a drive that was mounted with a mistyped password, not
-somebody who guesses. An attempt is counted before it is verified and given back when it was right: so a thousand
+somebody who guesses. With Digest nobody can tell whether two wrong logins were made of the same password, not even two
+with one nonce: looking at the second for free would be a free guess. So there the wrong logins of one name from one
+address are taken for such a drive from the third on: the address is not blamed for more, and nobody else there is
+stopped. Instead the next one of that name must wait, longer each time, until there are no more of them in `ban_time`
+than an address may have before it is banned. For many names at once that does not help.
+
+An attempt is counted before it is verified and given back when it was right: so a thousand
 attempts at the same moment are no way around the count.
 
 Addresses of one IPv6 network (/64) are one. Where the address is that of a proxy nobody named, or not known, many share
@@ -17,17 +23,21 @@ from __future__ import annotations
 
 import ipaddress
 import math
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from hashlib import blake2b
+from typing import NamedTuple
 
 from davserver.protocol.errors import InsufficientStorage, TooManyRequests, Unavailable
 from davserver.storage.state import State
 
 #: Failures after which an address waits.
 SLOW_AFTER = 5
+#: Wrong Digest logins of one name that its address is blamed for. Fewer than SLOW_AFTER: a drive stops nobody else.
+DIGEST_BLAMED = 2
+#: Those that it is not blamed for, of all names: as many times `ban_after`. One drive makes fewer than that.
+DIGEST_FORGIVEN = 2
 #: Failures of one name, from whatever addresses, after which its next attempt waits; and the longest wait.
 NAME_SLOW_AFTER = 50
 NAME_LONGEST_WAIT = 30.0
@@ -35,9 +45,21 @@ NAME_LONGEST_WAIT = 30.0
 _KEPT = 100_000
 
 
+#: What becomes of an attempt (`pending` of its row): it was wrong; nobody knows yet; it was wrong, and its address is
+#: not blamed for it.
+_WRONG, _PENDING, _FORGIVEN = 0, 1, 2
+
+
+class _Guess(NamedTuple):
+    """`key`: of what was tried; with Digest of whose login it is meant to be."""
+
+    key: bytes
+    is_digest: bool
+
+
 class Attempt:
     def __init__(self, *, is_new: bool) -> None:
-        #: This very guess was not counted before.
+        #: This very guess was not counted before; with Digest: its address may be blamed for it.
         self.is_new = is_new
         self.right = False
 
@@ -64,8 +86,9 @@ class Throttle:
         self._key, self._shared = key, shared
 
     @contextmanager
-    def attempt(self, address: str, name: str, guess: bytes, now: float) -> Iterator[Attempt]:
-        """Somebody tries to log in; inside it is found out whether they may. `guess` stands for all that they sent.
+    def attempt(self, address: str, name: str, guess: bytes | None, now: float) -> Iterator[Attempt]:
+        """Somebody tries to log in; inside it is found out whether they may. `guess` stands for all that they sent;
+        None: with Digest, which does not tell.
 
         Raises TooManyRequests when it is not even to be looked at. Where the state is away nothing is counted: the
         rest of the server goes on as well.
@@ -73,7 +96,7 @@ class Throttle:
         place = None if self._shared(address) else network_of(address)
         who = self._keyed(b"who", f"\0{name}" if place is None else place)
         user = self._keyed(b"user", name)
-        tried = self._keyed(b"guess", guess)
+        tried = _Guess(self._keyed(b"guess", b"\0digest\0" + user if guess is None else guess), guess is None)
         try:
             is_new = self._begin(who, user, tried, now)
         except (Unavailable, InsufficientStorage):
@@ -87,29 +110,43 @@ class Throttle:
                 if attempt.right:
                     # They know the password after all: what they mistyped before is forgiven.
                     self._state.query("DELETE FROM login_failures WHERE who = ? AND user = ?", (who, user))
-                elif is_new:
+                elif is_new or tried.is_digest:
                     self._failed(who, tried, now)
 
-    def _failed(self, who: bytes, guess: bytes, now: float) -> None:
+    def _failed(self, who: bytes, guess: _Guess, now: float) -> None:
         query = self._state.query
-        query("UPDATE login_failures SET pending = 0 WHERE who = ? AND guess = ?", (who, guess))
-        ((failed,),) = query("SELECT count(*) FROM login_failures WHERE who = ? AND pending = 0", (who,))
+        outcome = _WRONG
+        if guess.is_digest:
+            ((blamed, forgiven),) = query(
+                "SELECT coalesce(sum(pending = ? AND guess = ?), 0), coalesce(sum(pending = ?), 0) "
+                "FROM login_failures WHERE who = ?",
+                (_WRONG, guess.key, _FORGIVEN, who),
+            )
+            if blamed >= DIGEST_BLAMED and forgiven < DIGEST_FORGIVEN * self._ban_after:
+                outcome = _FORGIVEN
+        # Of several that were tried at the same moment with Digest each settles one, whichever: they are alike.
+        query(
+            "UPDATE login_failures SET pending = ? WHERE id = "
+            "(SELECT max(id) FROM login_failures WHERE who = ? AND guess = ? AND pending = ?)",
+            (outcome, who, guess.key, _PENDING),
+        )
+        ((failed,),) = query("SELECT count(*) FROM login_failures WHERE who = ? AND pending = ?", (who, _WRONG))
         if failed >= self._ban_after:
             # All are forgotten together, ban_time from now.
             query("UPDATE login_failures SET at = ? WHERE who = ?", (now, who))
 
-    def _begin(self, who: bytes, user: bytes, guess: bytes, now: float) -> bool:
-        """Count it. Is it a new guess?"""
+    def _begin(self, who: bytes, user: bytes, guess: _Guess, now: float) -> bool:
+        """Count it. Is it a new guess; with Digest: one that its address is blamed for, if it is wrong?"""
         query = self._state.query
         with self._state.transaction():
             # A clock that was set back must not leave anybody banned for longer than ban_time.
             query("UPDATE login_failures SET at = ? WHERE at > ?", (now, now))
             query("DELETE FROM login_failures WHERE at <= ?", (now - self._ban_time,))
             is_new, until = self._look(who, user, guess, now)
-            if is_new and until <= now:
+            if until <= now and (is_new or guess.is_digest):
                 query(
-                    "INSERT INTO login_failures (at, who, user, guess, pending) VALUES (?, ?, ?, ?, 1)",
-                    (now, who, user, guess),
+                    "INSERT INTO login_failures (at, who, user, guess, pending) VALUES (?, ?, ?, ?, ?)",
+                    (now, who, user, guess.key, _PENDING),
                 )
                 query("DELETE FROM login_failures WHERE id <= (SELECT max(id) FROM login_failures) - ?", (_KEPT,))
         if until > now:
@@ -117,38 +154,39 @@ class Throttle:
             raise TooManyRequests(f"Too many logins have failed; try again in {seconds} seconds.", seconds)
         return is_new
 
-    def _look(self, who: bytes, user: bytes, guess: bytes, now: float) -> tuple[bool, float]:
+    def _look(self, who: bytes, user: bytes, guess: _Guess, now: float) -> tuple[bool, float]:
         """Is it a new guess, and when may it be looked at?"""
-        ((known, failed, last, same),) = self._state.query(
-            "SELECT count(*), coalesce(sum(1 - pending), 0), max(at), coalesce(sum(guess = ?), 0) "
-            "FROM login_failures WHERE who = ?",
-            (guess, who),
+        ((failed, pending, last, same, blamed, settled, last_same),) = self._state.query(
+            "SELECT coalesce(sum(pending = ?1), 0), coalesce(sum(pending = ?2), 0), max(iif(pending <> ?3, at, NULL)), "
+            "coalesce(sum(guess = ?4), 0), coalesce(sum(guess = ?4 AND pending = ?1), 0), "
+            "coalesce(sum(guess = ?4 AND pending <> ?2), 0), max(iif(guess = ?4, at, NULL)) "
+            "FROM login_failures WHERE who = ?5",
+            (_WRONG, _PENDING, _FORGIVEN, guess.key, who),
         )
         until = now
         if failed >= self._ban_after:
             until = last + self._ban_time
         elif failed >= SLOW_AFTER:
-            until = last + min(2.0 ** (failed - SLOW_AFTER), self._ban_time)
-        if same:
+            until = last + _wait(failed, self._ban_time)
+        if same and not guess.is_digest:
             return False, until
-        if known >= self._ban_after:
+        if guess.is_digest and settled >= SLOW_AFTER:
+            until = max(until, last_same + _wait(settled, self._ban_time / self._ban_after))
+        if failed + pending >= self._ban_after:
             until = max(until, now + 1)  # many at the same moment: first it must be known what becomes of them
         ((of_name, last),) = self._state.query("SELECT count(*), max(at) FROM login_failures WHERE user = ?", (user,))
         if of_name >= NAME_SLOW_AFTER:
-            until = max(until, last + min(2.0 ** min(of_name - NAME_SLOW_AFTER, 10), NAME_LONGEST_WAIT))
-        return True, until
+            until = max(until, last + _wait(of_name - NAME_SLOW_AFTER + SLOW_AFTER, NAME_LONGEST_WAIT))
+        return not guess.is_digest or blamed < DIGEST_BLAMED, until
 
     def _keyed(self, kind: bytes, value: str | bytes) -> bytes:
         data = value if isinstance(value, bytes) else value.encode("utf-8", "surrogatepass")
         return blake2b(data, key=self._key, digest_size=16, person=kind).digest()
 
 
-def shared_key(state: State) -> bytes:
-    """A secret that all workers of a state share, and keep. Raises Unavailable, InsufficientStorage."""
-    with state.transaction():
-        state.query("INSERT OR IGNORE INTO secrets VALUES ('throttle', ?)", (os.urandom(32),))
-        key: bytes = state.query("SELECT value FROM secrets WHERE name = 'throttle'")[0][0]
-    return key
+def _wait(failed: int, longest: float) -> float:
+    """Seconds: twice as long each time."""
+    return min(2.0 ** min(failed - SLOW_AFTER, 60), longest)
 
 
 @lru_cache(1024)

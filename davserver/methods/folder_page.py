@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from html import escape
 
 from davserver.methods.permits import Seen
-from davserver.protocol.headers import utc
+from davserver.protocol.dates import utc
 from davserver.protocol.messages import Request, Response
 from davserver.protocol.paths import DavPath, quote_name
 from davserver.storage.node import Node

@@ -58,7 +58,7 @@ class Guard:
         self.request = request
         self.shares = shares
         self.share = shares.of(request.path)
-        self.preconditions = conditions.parse_preconditions(request.headers, request.prefix)
+        self.preconditions = conditions.parse_preconditions(request.headers, request.prefix, request.method)
         self.tokens = conditions.submitted_tokens(request.headers, self.preconditions, request.method)
         self.viewer = Viewer(request.principal, self.share.reveal_holder, request.client.agent)
 

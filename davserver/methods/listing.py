@@ -13,6 +13,7 @@ from itertools import islice
 from davserver.methods.live import Entry
 from davserver.methods.permits import Seen
 from davserver.methods.plan import Wanted, plan_for
+from davserver.methods.principals import principal_url
 from davserver.protocol import xml_out
 from davserver.protocol.errors import Unavailable
 from davserver.protocol.holder import Viewer
@@ -110,16 +111,21 @@ class _Setting:
     def rights(self, entry: Entry) -> Rights:
         if self._rights is not None:
             return self._rights
-        is_member = len(self._path.segments) < self._level
-        path = self._path.child(entry.name) if is_member else self._path
-        return self._request.permissions.rights(path)
+        return self._request.permissions.rights(self._path_of(entry))
+
+    def _path_of(self, entry: Entry) -> DavPath:
+        return self._path.child(entry.name) if len(self._path.segments) < self._level else self._path
+
+    def owner(self, entry: Entry) -> str:
+        name = self._share.owner_of(self._path_of(entry))
+        return "" if name is None else xml_out.href(principal_url(self._request.prefix, name)).decode()
 
     @property
     def principal(self) -> str:
         name = self._request.principal.name
         if not name:
             return "<D:unauthenticated/>"  # RFC 5397 §3
-        return f"<D:href>{self._request.prefix}/-/principals/{quote_name(name)}/</D:href>"
+        return xml_out.href(principal_url(self._request.prefix, name)).decode()
 
     def lockdiscovery(self, entry: Entry) -> str:
         if not entry.locks:

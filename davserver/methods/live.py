@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import NamedTuple, Protocol
 
-from davserver.protocol.headers import format_http_date, format_iso_date
+from davserver.protocol.dates import format_http_date, format_iso_date
 from davserver.protocol.locks import Lock
 from davserver.protocol.media_types import media_type
 from davserver.protocol.messages import Action, Rights
@@ -30,6 +30,9 @@ class Setting(Protocol):
     @property
     def principal(self) -> str:
         """Who asks: the content of DAV:current-user-principal."""
+
+    def owner(self, entry: Entry) -> str:
+        """The content of DAV:owner; "" where nobody is known to own it."""
 
     def lockdiscovery(self, entry: Entry) -> str: ...
 
@@ -134,8 +137,8 @@ FORMS: Mapping[PropName, Form] = {
         "current-user-privilege-set",
         lambda e: _privileges(e.setting.rights(e), collection=e.node.is_collection),
     ),
-    # RFC 3744 §5.1: empty where files have no owner; who made one is not kept.
-    PropName(DAV, "owner"): Form("<D:owner/>", "<D:owner/>"),
+    # RFC 3744 §5.1: empty where files have no owner. Who made one is not kept; a user's folder and all in it is theirs.
+    PropName(DAV, "owner"): _both("owner", lambda entry: entry.setting.owner(entry)),
     # Where locking would be refused LibreOffice must not be told that it could: it shows an error box.
     SUPPORTEDLOCK: _both("supportedlock", lambda e: _LOCKABLE if Action.LOCK in e.setting.rights(e) else ""),
     LOCKDISCOVERY: Form("%s", "%s", lambda entry: entry.setting.lockdiscovery(entry)),

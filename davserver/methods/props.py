@@ -28,9 +28,11 @@ HEADERS = (("Content-Type", "application/xml; charset=utf-8"), ("Cache-Control",
 
 def propfind(request: Request, shares: Shares) -> Response:
     """RFC 4918 §9.1. A missing resource is a plain 404: LibreOffice and Nautilus fail on a 207 that holds one."""
-    depth = parse_depth(request.headers.get("Depth"), Depth.INFINITY)
     guard = Guard(request, shares)
     share = guard.share
+    # §9.1: without a Depth it SHOULD be infinity. Where that would be refused it is one level, as with Nextcloud, or
+    # Python's webdav4 could not find out whether a folder exists.
+    depth = parse_depth(request.headers.get("Depth"), Depth.INFINITY if share.limits.propfind_infinity else Depth.ONE)
     guard.require_readable(request.path, below=depth is Depth.INFINITY)
     preferences = parse_preferences(request.headers.get("Prefer"), request.headers.get("Brief"))
     wanted = xml.parse_propfind(xml.read_body(request.body, share.limits.xml))

@@ -17,8 +17,9 @@ from davserver.methods.write import (
     UNMAPPED_METHODS,
 )
 from davserver.protocol.conditions import ResourceState, if_range_allows
+from davserver.protocol.dates import format_http_date
 from davserver.protocol.errors import NotFound, UriTooLong
-from davserver.protocol.headers import format_http_date, parse_range
+from davserver.protocol.headers import parse_range
 from davserver.protocol.media_types import media_type, runs_scripts
 from davserver.protocol.messages import Action, FileSlice, Request, Response
 from davserver.protocol.paths import DavPath

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import math
 
+from davserver.protocol.dates import format_http_date
 from davserver.protocol.digests import Verifier, parse_digests
 from davserver.protocol.errors import BadRequest
-from davserver.protocol.headers import format_http_date
 from davserver.protocol.messages import Request, Response
 from davserver.storage.node import Node
 from davserver.storage.share import Share

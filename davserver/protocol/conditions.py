@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 
+from davserver.protocol.dates import parse_http_date
 from davserver.protocol.errors import BadRequest, PreconditionFailed, Refused
 from davserver.protocol.headers import (
     ETag,
@@ -22,7 +23,6 @@ from davserver.protocol.headers import (
     is_state_token,
     parse_etag,
     parse_etags,
-    parse_http_date,
     parse_lock_token,
     path_below,
     url_path,
@@ -186,7 +186,7 @@ class Preconditions:
     if_none_match: ETagList | None = None
     if_modified_since: int | None = None
     if_unmodified_since: int | None = None
-    #: The Lock-Token field; a condition on PUT alone, see `check`.
+    #: The Lock-Token field; a condition on PUT alone, see `check_if`.
     lock_token: str | None = None
     #: The Transaction-Id field: the transaction must not have ended.
     transaction: str | None = None
@@ -207,11 +207,14 @@ UNCONDITIONAL = Preconditions()
 _FIELDS = frozenset(
     {"if", "if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "lock-token", "transaction-id"}
 )  # fmt: skip
+# An UNLOCK asks nothing: its Lock-Token is no condition.
+_FIELDS_OF_OTHERS = _FIELDS - {"lock-token"}
 
 
-def parse_preconditions(headers: Headers, prefix: str) -> Preconditions:
+def parse_preconditions(headers: Headers, prefix: str, method: str) -> Preconditions:
     """Raises BadRequest for a malformed If. A malformed Lock-Token is for the methods that read it to refuse."""
-    if headers.lacks(_FIELDS):
+    is_put = method == "PUT"
+    if headers.lacks(_FIELDS if is_put else _FIELDS_OF_OTHERS):
         return UNCONDITIONAL
 
     def etags(name: str) -> ETagList | None:
@@ -226,7 +229,7 @@ def parse_preconditions(headers: Headers, prefix: str) -> Preconditions:
         etags("If-None-Match"),
         date("If-Modified-Since"),
         date("If-Unmodified-Since"),
-        _lock_token(headers),
+        _lock_token(headers) if is_put else None,
         headers["Transaction-Id"].strip(" \t") if "Transaction-Id" in headers else None,
     )
 

@@ -13,8 +13,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
+from davserver.protocol.dates import utc
 from davserver.protocol.errors import Locked
-from davserver.protocol.headers import utc
 from davserver.protocol.holder import SOMEBODY, Viewer, holder_name
 from davserver.protocol.locks import Kind, Lock
 from davserver.protocol.lost import lost_fields, lost_sentence
@@ -204,12 +204,12 @@ def _details(lock: Lock, viewer: Viewer, now: float) -> str:
     return f"Held by {holder} since {since:%Y-%m-%d %H:%M} UTC{_until(lock, now) or ', without an end'}.{because}"
 
 
-def page(title: str, body: str) -> bytes:
-    """A small self-contained page. `body` is HTML, escaped by the caller."""
+def page(title: str, body: str, style: str = "") -> bytes:
+    """A small self-contained page. `body` is HTML, escaped by the caller; `style`: CSS beside what all pages have."""
     return (
         f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         '<meta name="viewport" content="width=device-width"><style>body{font:16px/1.5 system-ui,sans-serif;'
         "margin:15vh auto;max-width:40rem;padding:0 1rem;overflow-wrap:anywhere}dt{font-weight:600}"
         "dd{margin:0 0 .5rem}@media(prefers-color-scheme:dark){body{background:#181818;color:#ddd}a{color:#8bf}}"
-        f"</style></head><body><h1>{escape(title)}</h1>{body}</body></html>\n"
+        f"{style}</style></head><body><h1>{escape(title)}</h1>{body}</body></html>\n"
     ).encode("utf-8", "replace")

@@ -222,11 +222,14 @@ class LockPolicy:
         wish = wishes[0]
         return self.maximum if wish is None else min(max(wish, self.minimum), self.maximum)
 
-    def may_break(self, lock: Lock, principal: Principal, now: float, *, may_write: bool) -> bool:
-        """May this principal break `lock`? `may_write`: it may write where the lock is."""
+    def may_break(
+        self, lock: Lock, principal: Principal, now: float, *, may_write: bool, has_powers: bool = True
+    ) -> bool:
+        """May this principal break `lock`? `may_write`: it may write where the lock is. `has_powers`: its login gives
+        it what it may do beside that."""
         if principal.is_anonymous:
             return False
-        if principal.name in self.breakers:
+        if has_powers and principal.name in self.breakers:
             return True
         return self.stale_break is StaleBreak.WRITERS and may_write and lock.is_stale(now)
 

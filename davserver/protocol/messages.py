@@ -32,6 +32,24 @@ class Action(Enum):
 Rights = tuple[Action, ...]
 
 
+class Reach(Enum):
+    """How much of a person a login stands for."""
+
+    #: Their own password, or a proxy that vouches for them; also whoever does not log in.
+    WHOLE = "whole"
+    #: An app password that may do what they may, but for making others like it.
+    DEVICE = "device"
+    #: One that is narrower than they are: it gives none of the powers of administrators and lock breakers.
+    PART = "part"
+    #: One that only reads.
+    READING = "reading"
+
+    @property
+    def has_powers(self) -> bool:
+        """Does it give what somebody may do beside their permissions?"""
+        return self in (Reach.WHOLE, Reach.DEVICE)
+
+
 class Permissions(Protocol):
     """Who is asking has been settled; this says what they may do where. Nobody asks whether anything is there: what
     the answer is must not tell."""
@@ -132,6 +150,8 @@ class Request(NamedTuple):
     hosts: frozenset[str] = frozenset()
     #: `path` as the client spelt it, where that is another spelling of the same path.
     asked: DavPath | None = None
+    #: How much of the principal the login stands for.
+    reach: Reach = Reach.WHOLE
 
     @property
     def shown(self) -> DavPath:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from davserver.protocol.headers import utc
+from davserver.protocol.dates import utc
 
 
 def iso(seconds: float) -> str:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from davserver.protocol.headers import parse_http_date
+from davserver.protocol.dates import parse_http_date
 
 DAV = "DAV:"
 MICROSOFT = "urn:schemas-microsoft-com:"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 
 from davserver.protocol.holder import Viewer, holder_label
 from davserver.protocol.locks import Kind, Lock
@@ -191,9 +192,13 @@ def description(text: str) -> bytes:
 
 def lock_kind(lock: Lock) -> bytes:
     """Scope, type and depth. Every kind of lock stops writers, so `write` is the type of all (RFC 4918 §6.1)."""
+    return _lock_kind(lock.scope.value, lock.depth.value)
+
+
+@cache
+def _lock_kind(scope: str, depth: str) -> bytes:
     return (
-        f"<D:lockscope><D:{lock.scope.value}/></D:lockscope><D:locktype><D:write/></D:locktype>"
-        f"<D:depth>{lock.depth.value}</D:depth>"
+        f"<D:lockscope><D:{scope}/></D:lockscope><D:locktype><D:write/></D:locktype><D:depth>{depth}</D:depth>"
     ).encode()
 
 

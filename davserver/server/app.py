@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from wsgidav.wsgidav_app import WsgiDAVApp
 
 from davserver.access.access import STRANGER, Access, Asking, Identity
+from davserver.methods.principals import principals_page
 from davserver.operations.figures import Figures
 from davserver.operations.pages import Page
 from davserver.protocol.errors import InternalError, Locked, NotKnown, NotPermitted, Refused
@@ -34,6 +35,7 @@ from davserver.server.cors import Cors
 from davserver.server.dispatch import method_of, perform
 from davserver.server.mount import Logged, Mount, Wsgi, environ_beside
 from davserver.server.people import People
+from davserver.server.principals import Acquaintances
 from davserver.server.request import client_of, framed, header_fields, open_request, target_path
 from davserver.server.share import ShareProvider
 from davserver.storage.lock_events import LockEvents
@@ -70,7 +72,7 @@ class Terminal:
     ) -> None:
         self._shares = shares
         self._cors = cors
-        self._pages = pages
+        self._pages = {**pages, "principals": principals_page(Acquaintances(lambda: self.access))}
         self._figures = figures
         #: May be replaced at any time; a request keeps to the one it began with.
         self.access = access
@@ -148,6 +150,7 @@ class Terminal:
             headers=exchange.headers,
             principal=identity.principal,
             permissions=identity.permissions,
+            reach=identity.reach,
             now=exchange.now,
             prefix=self._prefix,
         )
@@ -160,7 +163,7 @@ class Terminal:
         identity = _or_stranger(access, exchange.asking())
         try:
             return page(self._request(exchange, path, identity))
-        except NotPermitted as refused:
+        except (NotPermitted, NotKnown) as refused:
             if access.could_be_more(identity):
                 raise access.unauthorized(exchange.now) from refused
             raise
@@ -200,7 +203,9 @@ class Terminal:
             identity.permissions,
             client_of(environ),
             unauthorized=access.unauthorized(exchange.now) if access.could_be_more(identity) else None,
-            is_administrator=access.is_administrator(identity.principal),
+            is_administrator=access.is_administrator(identity),
+            reach=identity.reach,
+            has_app_passwords=access.has_app_passwords,
             trusts_page=self._cors is not None and self._cors.trusts(environ),
             reveal=self._reveal,
         )
@@ -315,6 +320,7 @@ class DavApp(WsgiDAVApp):  # type: ignore[misc]
         something to happen to a lock at the same time. `figures`: where requests are counted."""
         self.people = people
         self._locks = shares.locks
+        self.before_waiting = shares.state.before_waiting
         self._terminal = Terminal(
             shares,
             access,

@@ -201,6 +201,7 @@ def open_shares(
             ),
             quota=quota,
             reveal_holder=_reveal(settings),
+            for_each_user=found.for_each_user,
         )
 
     shares = [share(path, found) for path, found in settings.shares.items()]

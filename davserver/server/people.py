@@ -13,11 +13,12 @@ from davserver.access.app_passwords import AppPasswords
 from davserver.access.digest import Digest
 from davserver.access.hashes import Credential, PasswordHash
 from davserver.access.rules import ANONYMOUS, AUTHENTICATED, EVERYONE, Rule, Rules, parse_rights
-from davserver.access.throttle import Throttle, shared_key
+from davserver.access.throttle import Throttle
 from davserver.protocol.paths import DavPath
 from davserver.server.http.proxies import TrustedProxies
 from davserver.settings import Settings, SettingsError, UserSettings, parse_users
 from davserver.storage.nonces import Nonces
+from davserver.storage.shared_key import shared_key
 from davserver.storage.state import State
 
 _log = logging.getLogger("davserver")
@@ -61,7 +62,7 @@ class People:
             self._state,
             ban_after=auth.ban_after,
             ban_time=auth.ban_time,
-            key=shared_key(self._state),
+            key=shared_key(self._state, "throttle"),
             shared=TrustedProxies(settings.trusted_proxies).trusts,
         )
 

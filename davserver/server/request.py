@@ -14,7 +14,7 @@ from typing import Any
 from davserver.protocol.errors import NotFound
 from davserver.protocol.headers import path_below
 from davserver.protocol.locks import Principal
-from davserver.protocol.messages import Body, Client, FileSlice, Headers, Permissions, Request, Response
+from davserver.protocol.messages import Body, Client, FileSlice, Headers, Permissions, Reach, Request, Response
 from davserver.protocol.paths import ROOT, DavPath
 
 _ABSOLUTE_FORM = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
@@ -58,6 +58,7 @@ def open_request(
     headers: Headers,
     principal: Principal,
     permissions: Permissions,
+    reach: Reach,
     now: float,
     prefix: str,
 ) -> Request:
@@ -73,6 +74,7 @@ def open_request(
         now=now,
         prefix=prefix,
         hosts=_hosts(environ),
+        reach=reach,
     )
 
 

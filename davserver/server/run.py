@@ -110,6 +110,7 @@ def _open(
         balance=balance,
         on_stop=app.stop_waiting,
     )
+    app.before_waiting(server.step_aside_for_others)
     server.prepare()
     return server
 

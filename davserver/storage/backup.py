@@ -65,9 +65,29 @@ def restore(folder: str, source: str) -> bool:
 
 def _replace(folder: str, copy: sqlite3.Connection) -> None:
     """Who wants to write meanwhile waits in line, and goes on with what was restored."""
-    with closing(WriteQueue(folder)) as queue, queue.turn(), closing(_open(_database(folder), "rw")) as live:
+    partial = os.path.join(folder, "restoring.db")
+    with closing(_open(_database(folder), "rw")) as live, _in_pages_of(live, copy, partial) as same:
         live.execute("PRAGMA synchronous=FULL")
-        copy.backup(live)
+        with closing(WriteQueue(folder)) as queue, queue.turn():
+            same.backup(live)
+
+
+@contextmanager
+def _in_pages_of(live: sqlite3.Connection, copy: sqlite3.Connection, partial: str) -> Iterator[sqlite3.Connection]:
+    """The copy, written anew to `partial` where its pages are of another size: then SQLite copies none of them."""
+    ((size,),) = live.execute("PRAGMA page_size").fetchall()
+    if copy.execute("PRAGMA page_size").fetchall() == [(size,)]:
+        yield copy
+        return
+    try:
+        os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+        copy.execute(f"PRAGMA page_size={size}")
+        copy.execute("VACUUM INTO ?", (partial,))
+        with closing(_open(partial, "ro")) as same:
+            yield same
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(partial)
 
 
 def _database(folder: str) -> str:

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from davserver.protocol.errors import NotFound, Refused
+from davserver.protocol.errors import NotFound, Refused, Unfinished
 from davserver.protocol.paths import DavPath
 from davserver.protocol.properties import PropertyUpdate
 from davserver.storage.hold import Hold
@@ -26,8 +26,8 @@ from davserver.storage.tree import Spot
 
 _log = logging.getLogger("davserver")
 
-#: Puts everything back where it was before a rename. May raise OSError.
-Undo = Callable[[], None]
+#: Puts everything back where it was before a rename. False where that cannot be. May raise OSError.
+Undo = Callable[[], bool]
 
 
 def create(shares: Shares, hold: Hold, path: DavPath, make: Callable[[Spot], object], rows: Callable[[], str]) -> None:
@@ -59,9 +59,10 @@ def delete(shares: Shares, hold: Hold, path: DavPath) -> Discarded:
             raise NotFound("There is nothing at this path.")
         slot = tree.stage(path, spot.place.device).new_slot()
 
-        def undo() -> None:
+        def undo() -> bool:
             rename_new(slot.place, spot.place)
             tree.sync(spot.place.folder)
+            return True
 
         with _recorded(shares, Intent(Kind.DELETE, path, inode=spot.status.st_ino), _has_rows(shares, path), undo):
             spot.place.rename(slot.place)
@@ -97,9 +98,9 @@ def move(shares: Shares, hold: Hold, source: DavPath, path: DavPath, *, replacin
             tree.sync(old.place.folder)
             target.sync(new.place.folder)
 
-        def undo() -> None:
+        def undo() -> bool:
             if replaced is not None and not is_kept:
-                return  # nothing can bring that back
+                return False  # nothing can bring that back
             if respelt:
                 new.place.rename(old.place)
             else:
@@ -107,6 +108,7 @@ def move(shares: Shares, hold: Hold, source: DavPath, path: DavPath, *, replacin
             if is_kept:
                 slot.place.rename(new.place)
             sync()
+            return True
 
         with _recorded(shares, intent, needed, undo), target.making(new):
             if respelt:
@@ -156,18 +158,20 @@ def carry(
         try:
             is_kept = copy.commit(hold, spot, slot, replacing=replacing, keep=True)
         except BaseException:
-            settle(shares, intent, failed=True)
+            with suppress(Refused):  # as in `_recorded`
+                settle(shares, intent, failed=True)
             raise
         removed = _conclude(shares, intent, lambda: _take_back(copy, spot, slot, is_kept, replacing))
     return Discarded(slot) + removed if is_kept else removed
 
 
-def _take_back(copy: StagedCopy, spot: Spot, aside: Slot, is_kept: bool, replacing: bool) -> None:
+def _take_back(copy: StagedCopy, spot: Spot, aside: Slot, is_kept: bool, replacing: bool) -> bool:
     if replacing and spot.status is not None and not is_kept:
-        return  # nothing can bring back what was replaced
+        return False  # nothing can bring back what was replaced
     copy.take_back(spot)
     if is_kept:
         aside.place.rename(spot.place)
+    return True
 
 
 def patch(shares: Shares, hold: Hold, path: DavPath, changes: PropertyUpdate, mtime: int | None) -> None:
@@ -207,21 +211,27 @@ def _recorded(
     try:
         yield
     except BaseException:
-        settle(shares, intent).empty()
+        with suppress(Refused):  # then the intent stays; what is told is what went wrong first
+            settle(shares, intent).empty()
         raise
     _conclude(shares, intent, undo).empty()
 
 
 def _conclude(shares: Shares, intent: Intent, undo: Undo) -> Discarded:
     """Change the rows, now that the rename has happened. Where they cannot be changed the rename is undone, so that
-    what is refused has not happened; then the intent, which is still there, has nothing to finish."""
+    what is refused has not happened; then the intent, which is still there, has nothing to finish. Raises Unfinished
+    where it cannot be undone either: whoever finds the intent finishes it."""
     try:
         return settle(shares, intent)
-    except Refused:
+    except Refused as refused:
         if _is_open(shares, intent):
-            with suppress(OSError):  # somebody has taken the name: whoever finds the intent finishes it
-                undo()
-        raise
+            with suppress(OSError):  # somebody has taken the name
+                if undo():
+                    raise
+        raise Unfinished(
+            "The files were changed, but the server's state could not take note of it. That is made up for as soon as "
+            "the state is available; look at what is there before you try again."
+        ) from refused
 
 
 def _is_open(shares: Shares, intent: Intent) -> bool:

@@ -2,9 +2,9 @@
 
 Whoever changes a path holds it exclusively and every ancestor shared. So a change of a tree excludes
 everything below it, and unrelated paths never wait for each other. A reservation is a set of
-open-file-description byte-range locks on one file in the state folder (F_OFD_SETLKW, Linux), at offsets that
+open-file-description byte-range locks on one file in the state folder (F_OFD_SETLK, Linux), at offsets that
 are hashes of the paths. Threads and processes exclude each other alike, the kernel frees them when a process
-dies, and waiting threads do not hold the GIL.
+dies, and waiting threads do not hold the GIL. A process that was stopped has not died: so nobody waits for ever.
 
 Each path has two bytes, a door and a room. Everybody goes through the door into the room; who shares the room
 leaves the door free again, who wants it alone stays in the door while the others finish. Without a door a folder
@@ -24,13 +24,19 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from hashlib import blake2b
-from time import perf_counter
+from time import monotonic, perf_counter, sleep
 
 from davserver.protocol.errors import Unavailable
 from davserver.protocol.paths import DavPath
 
 # struct flock of 64-bit Linux: l_type, l_whence, l_start, l_len, l_pid (0 for OFD locks).
 _FLOCK = struct.Struct("hhqqi4x")
+
+#: Seconds that somebody stands before a path. Who holds one may himself have to wait, for his turn to write and for
+#: the disk; the state gives up on its own before this.
+PATIENCE = 10.0
+#: Seconds between two tries: from, and up to.
+_QUICK, _SLOW = 0.0001, 0.01
 
 #: What two calls of fcntl do: (first, second).
 _Steps = tuple[bytes, bytes]
@@ -39,6 +45,24 @@ _Steps = tuple[bytes, bytes]
 def flock(kind: int, start: int, length: int) -> bytes:
     """The argument of fcntl for a lock of that kind on some bytes."""
     return _FLOCK.pack(kind, os.SEEK_SET, start, length, 0)
+
+
+def take(fd: int, lock: bytes, until: float) -> bool:
+    """Have what `flock` names, and wait for it until then, by the monotonic clock. False: it was not to be had.
+
+    F_OFD_SETLKW has no such limit, and Python begins it anew after a signal. Raises OSError otherwise.
+    """
+    pause = _QUICK
+    while True:
+        try:
+            fcntl.fcntl(fd, fcntl.F_OFD_SETLK, lock)
+        except BlockingIOError:
+            if monotonic() >= until:
+                return False
+            sleep(pause)
+            pause = min(pause * 1.5, _SLOW)
+        else:
+            return True
 
 
 class Gate:
@@ -56,9 +80,9 @@ class Gate:
 
     @contextmanager
     def reserve(self, paths: Iterable[DavPath]) -> Iterator[None]:
-        """Hold `paths`, exclusively, until the block ends. Waits as long as it takes; never to be nested.
+        """Hold `paths`, exclusively, until the block ends. Never to be nested.
 
-        Raises Unavailable when the state folder is away.
+        Raises Unavailable when the state folder is away, or somebody else does not let go of them.
         """
         wanted: dict[int, _Steps] = {}
         for path in paths:
@@ -74,10 +98,12 @@ class Gate:
         except OSError as error:
             raise _away() from error
         try:
+            until = monotonic() + PATIENCE
             try:
                 for offset in sorted(wanted):
                     for step in wanted[offset]:
-                        fcntl.fcntl(fd, fcntl.F_OFD_SETLKW, step)
+                        if not take(fd, step, until):
+                            raise _held()
             except OSError as error:  # the kernel has no room for more locks
                 raise _away() from error
             self.waited(perf_counter() - began)
@@ -88,6 +114,10 @@ class Gate:
 
 def _away() -> Unavailable:
     return Unavailable("The server's state is not available now; nothing was changed.")
+
+
+def _held() -> Unavailable:
+    return Unavailable("Somebody else has been at work on this for too long; nothing was changed.")
 
 
 @lru_cache(maxsize=16384)

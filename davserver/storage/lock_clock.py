@@ -16,10 +16,9 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, TypeVar
 
 from davserver.protocol.errors import Refused
-from davserver.protocol.locks import Lock
 from davserver.storage.lock_table import LockTable
 from davserver.storage.state import State
 
@@ -28,14 +27,7 @@ MOMENT = 1.0
 
 _log = logging.getLogger("davserver")
 
-
-class Looked(NamedTuple):
-    """What the store has answered, and when."""
-
-    now: float
-    #: The latest time that the store has noted; 0 where it had nothing to answer.
-    noted: float
-    locks: list[Lock]
+_Answer = TypeVar("_Answer", bound=tuple[Any, ...])
 
 
 class LockClock:
@@ -52,20 +44,22 @@ class LockClock:
         now = self._seen(0.0)
         return self._set_back() if now is None else now
 
-    def look(self, ask: Callable[[], tuple[float, list[Lock]]]) -> Looked:
-        """Ask the store, and know what time it is: again, if locks had another end by that time."""
-        noted, locks = ask()
-        now = self._seen(noted)
+    def look(self, ask: Callable[[], _Answer]) -> tuple[float, _Answer]:
+        """Ask the store, and know what time it is: again, if locks had another end by that time.
+
+        An answer begins with the latest time that the store has noted; 0 where it had nothing to answer.
+        """
+        answer = ask()
+        now = self._seen(answer[0])
         if now is None:
             now = self._set_back()
-            noted, locks = ask()
-        return Looked(now, noted, locks)
+            answer = ask()
+        return now, answer
 
-    def advance(self, *, locks: int = 0, fences: int = 0) -> tuple[float, int, int]:
-        """Within a transaction: note the time for all processes; and new numbers, see `LockTable.advance`."""
-        noted, number, fence = self._table.advance(self.now(), locks, fences)
-        now = self._seen(noted)
-        return self._set_back() if now is None else now, number, fence
+    def advance(self) -> float:
+        """Within a transaction: now, noted for all processes."""
+        now = self._seen(self._table.advance(self.now()))
+        return self._set_back() if now is None else now
 
     def _seen(self, noted: float) -> float | None:
         """Now; None where the clock is behind by more than a moment."""

@@ -1,6 +1,7 @@
 """Lock events: what happened to locks, for those who observe them from outside: pages, programs, webhooks.
 
-An event is a row that is written in the transaction that makes it true. So none is lost, none is told of what
+An event is a row that is written in the transaction that makes it true; of a lock that is granted or ends, by the
+store itself (`schema`). So none is lost, none is told of what
 did not happen, and every process sees those of all. Rows are numbered in the order in which things happened;
 an observer remembers the last number it has seen, and asks for what came after. Rows are dropped after a while
 (`KEEP_SECONDS`; `KEEP_UNDELIVERED` where a webhook lags behind), or when there are many (`KEEP_EVENTS`); the last one
@@ -10,11 +11,11 @@ stays, so that numbers never begin anew.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
-from davserver.protocol.locks import End, Kind, Lock, Principal
+from davserver.protocol.locks import Kind, Lock, Principal
 from davserver.protocol.paths import DavPath
 from davserver.storage.state import State
 
@@ -102,12 +103,11 @@ class LockEvents:
                 )
 
 
-def note(state: State, what: What, lock: Lock, at: float, end: End | None = None) -> None:
-    """Within the transaction that makes it true. `end`: how the lock ended, where it did."""
-    by = None if end is None else end.by
+def note(state: State, what: What, lock: Lock, at: float) -> None:
+    """Within the transaction that makes it true: what the store does not note by itself."""
     state.query(
-        "INSERT INTO lock_events (at, what, lock_id, root, collection, kind, principal, display_name, expires, "
-        "reason, by, by_name) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO lock_events (at, what, lock_id, root, collection, kind, principal, display_name, expires, reason) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             at,
             what.value,
@@ -118,20 +118,8 @@ def note(state: State, what: What, lock: Lock, at: float, end: End | None = None
             lock.principal.name,
             lock.principal.display_name,
             lock.expires,
-            lock.reason if by is None or end is None else end.reason,
-            None if by is None else by.name,
-            None if by is None else by.display_name,
+            lock.reason,
         ),
-    )
-
-
-def note_many(state: State, where: str, parameters: Sequence[object], now: float) -> None:
-    """The end of all locks `where`, which go together with what they protected."""
-    columns = "root, collection, kind, principal, display_name, expires, reason"
-    state.query(
-        f"INSERT INTO lock_events (at, what, lock_id, {columns}) "  # noqa: S608
-        f"SELECT ?1, iif(expires <= ?1, 'expired', 'released'), id, {columns} FROM locks WHERE {where} ORDER BY id",
-        (now, *parameters),
     )
 
 

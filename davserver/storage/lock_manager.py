@@ -53,7 +53,7 @@ from davserver.storage.gate import Gate
 from davserver.storage.hold import Hold
 from davserver.storage.lock_clock import LockClock
 from davserver.storage.lock_hold import LockHold, View
-from davserver.storage.lock_table import LockTable
+from davserver.storage.lock_table import LockTable, Standing
 from davserver.storage.state import State
 
 # RFC 4918 §16; used by LOCK refresh (§9.10.6) and UNLOCK (§9.11.1).
@@ -121,7 +121,7 @@ class LockManager:
         if not worthless and not view.unnoted:
             return
         with self._state.transaction():
-            now, _, _ = self._clock.advance()
+            now = self._clock.advance()
             if now < view.now:
                 # What had expired when it was looked at may not have yet.
                 raise Unavailable("The server's clock has just been set back; try again.", retry_after=1)
@@ -171,12 +171,12 @@ class LockManager:
         self, beyond: int, limit: int, *, path: DavPath | None, holder: str | None, kind: Kind | None
     ) -> tuple[list[Lock], int | None]:
         """Active locks by number, from `beyond` on; and where to go on from, None when these were the last."""
-        now, _, rows = self._clock.look(lambda: self._table.page(beyond, limit, path=path, holder=holder, kind=kind))
+        now, (_, rows) = self._clock.look(lambda: self._table.page(beyond, limit, path=path, holder=holder, kind=kind))
         return [lock for lock in rows if lock.is_active(now)], rows[-1].id if len(rows) == limit else None
 
     def by_id(self, number: int) -> Lock:
         """A lock by the number that names it, active or remembered. Raises NotFound."""
-        found = self._clock.look(lambda: self._table.by_id(number)).locks
+        _, (_, found) = self._clock.look(lambda: self._table.by_id(number))
         if not found:
             raise NotFound(f"There is no lock {number}.")
         return found[0]
@@ -208,11 +208,13 @@ class LockManager:
         fenced = any(request.kind is Kind.TRANSACTION for request in requests)
         granted: list[Lock] = []
         with self._state.transaction():
-            now, last, fence = self._clock.advance(locks=len(requests), fences=int(fenced))
-            for number, request in enumerate(requests, last - len(requests) + 1):
+            if fenced:
+                self._table.new_fence()
+            for request in requests:
                 hold.require_reserved(request.root)
-                self._clear_way(request, {lock.id for lock in granted}, now, breaking)
-                lock = _granted(request, number, self._new_token(), now, made, fence)
+                now, found = self._clear_way(request, {lock.id for lock in granted}, breaking)
+                since = granted[0].created if granted else now
+                lock = _granted(request, found.number + 1, self._new_token(), since, made, found.fence)
                 self._table.insert(lock)
                 granted.append(lock)
         return granted
@@ -221,7 +223,7 @@ class LockManager:
         """Restart the lock's time: `timeout` seconds from now; None: without an end. Raises PreconditionFailed (RFC
         4918 §9.10.6)."""
         with self._state.transaction():
-            now, _, _ = self._clock.advance()
+            now = self._clock.advance()
             for lock in self.covering(path):
                 if lock.token == token and lock.principal == principal:
                     return self._table.renew(lock, now, None if timeout is None else now + timeout)
@@ -251,7 +253,7 @@ class LockManager:
     def extend_all(self, locks: Iterable[Lock], timeout: int | None) -> list[Lock]:
         """Restart their time, all or none. Raises PreconditionFailed when one of them has ended meanwhile."""
         with self._state.transaction():
-            now, _, _ = self._clock.advance()
+            now = self._clock.advance()
             wanted = list(locks)
             found = self._again(wanted)
             if len(found) != len(wanted) or not all(lock.is_active(now) for lock in found):
@@ -264,7 +266,7 @@ class LockManager:
         `versions`: what the locked files are now, by the lock's id.
         """
         with self._state.transaction():
-            now, _, _ = self._clock.advance()
+            now = self._clock.advance()
             found = [lock for lock in self._again(locks) if lock.is_active(now)]
             for lock in found:
                 hold.require_reserved(lock.root)
@@ -324,7 +326,7 @@ class LockManager:
         keys = paths[0].lineage if len(paths) == 1 else tuple(dict.fromkeys(k for p in paths for k in p.lineage))
         if not paths:
             return View(self.now())
-        now, noted, found = self._clock.look(lambda: self._table.touching(keys, trees))
+        now, (noted, found) = self._clock.look(lambda: self._table.touching(keys, trees))
         if not found:
             return View(now, keys=frozenset(keys))
         active = tuple(lock for lock in found if lock.is_active(now))
@@ -333,29 +335,33 @@ class LockManager:
         return View(now, active, ended, frozenset(keys), unnoted)
 
     def _active(self, ask: Callable[[], tuple[float, list[Lock]]]) -> list[Lock]:
-        now, _, found = self._clock.look(ask)
+        now, (_, found) = self._clock.look(ask)
         return [lock for lock in found if lock.is_active(now)]
 
     def _again(self, locks: Iterable[Lock]) -> list[Lock]:
         """The same locks, as the store has them now; without those that it has forgotten."""
         return [lock for number in [lock.id for lock in locks] for lock in self._table.by_id(number)[1]]
 
-    def _clear_way(self, request: LockRequest, granted: set[int], now: float, breaking: End | None) -> None:
-        """May this lock be granted? Then what it makes worthless is noted."""
+    def _clear_way(self, request: LockRequest, granted: set[int], breaking: End | None) -> tuple[float, Standing]:
+        """May this lock be granted? Then what it makes worthless is noted. Now, and what was found."""
         tree = (request.root,) if request.depth is Depth.INFINITY else ()
-        view = self._around((request.root,), tree)
-        blocking = [lock for lock in conflicts(request, view.active) if lock.id not in granted]
+        now, found = self._clock.look(lambda: self._table.standing(request.root, tree, request.principal))
+        active = [lock for lock in found.locks if lock.is_active(now)]
+        blocking = [lock for lock in conflicts(request, active) if lock.id not in granted]
         if blocking and breaking is None:
             raise LockConflict(request.root, blocking)
+        held = found.held
         for lock in blocking:
             self._table.end(lock, replace(breaking or End(Ending.BROKEN, now), at=now))
-        if self._table.held_by(request.principal) >= self.policy.per_principal:
+            held -= lock.principal == request.principal
+        if held >= self.policy.per_principal:
             raise Forbidden(f"You hold {self.policy.per_principal} locks already; release some of them first.")
         # A maintenance changes nothing by itself: whoever slept through it may still save.
         if request.kind is not Kind.MAINTENANCE:
-            for lock in view.ended:
-                if overlaps(request, lock) and request.root.contains(lock.root):
+            for lock in found.locks:
+                if not lock.is_active(now) and overlaps(request, lock) and request.root.contains(lock.root):
                     self._table.void(lock, now)
+        return now, found
 
     def _release(self, locks: Iterable[Lock], now: float) -> None:
         for lock in locks:

@@ -4,7 +4,8 @@ A row is a lock for as long as somebody may ask for it: while it is active, and 
 the checks ask for is found by index, whatever number of locks there is: rows by their root (a path has as many
 roots above it as it is deep), by their parent (a listing), and in a tree by a range of roots.
 
-Every change notes an event in the same transaction, for those who observe (`lock_events`).
+Every change notes an event in the same transaction, for those who observe (`lock_events`); what a new lock or an ended
+one counts for, the store keeps by itself (`schema`).
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from davserver.protocol.locks import Depth, End, Ending, Kind, Lock, Principal, Scope
 from davserver.protocol.paths import DavPath
-from davserver.storage.lock_events import What, note, note_many
+from davserver.storage.lock_events import What, note
 from davserver.storage.state import State
 
 _GRANTED = (
@@ -31,8 +32,22 @@ _INSERT = f"INSERT INTO locks (parent, {_GRANTED}) VALUES (?{', ?' * (_GRANTED.c
 _DEPTHS, _SCOPES = {each.value: each for each in Depth}, {each.value: each for each in Scope}
 _KINDS, _ENDINGS = {each.value: each for each in Kind}, {each.value: each for each in Ending}
 
+_FIELDS = f"{_GRANTED}, {_ENDED}"
+
 #: Keys that one statement may name; a claim on more paths than that (a transaction) asks several times.
 _MAX_KEYS = 500
+
+
+class Standing(NamedTuple):
+    """What a new lock finds."""
+
+    #: The latest time that the store has seen.
+    latest: float
+    locks: list[Lock]
+    #: The last lock's id, the last transaction's fence, and how many locks its principal has whose end is not noted.
+    number: int
+    fence: int
+    held: int
 
 
 class LockTable:
@@ -56,6 +71,14 @@ class LockTable:
             found.update({lock.id: lock for lock in locks})
             ranges = []
         return latest, list(found.values())
+
+    def standing(self, root: DavPath, tree: Iterable[DavPath], principal: Principal) -> Standing:
+        """`touching`, without those that were released, and with all else that is asked before a lock is granted: one
+        statement."""
+        keys, ranges = root.lineage, [low_high for path in tree for low_high in below(path)]
+        progress, *rows = self._state.query(_standing(len(keys), len(ranges) // 2), (principal.name, *keys, *ranges))
+        latest, number, fence, held = progress[:4]
+        return Standing(latest, [_lock(row[3:]) for row in rows], number, fence, held)
 
     def members_of(self, collection: DavPath) -> tuple[float, list[Lock]]:
         """Locks rooted at members of a collection."""
@@ -112,11 +135,6 @@ class LockTable:
             )
         )
 
-    def held_by(self, principal: Principal) -> int:
-        """How many locks a principal has whose end is not noted."""
-        rows = self._state.query("SELECT held FROM holders WHERE principal = ?", (principal.name,))
-        return rows[0][0] if rows else 0
-
     def _select(self, where: str, parameters: Sequence[object]) -> tuple[float, list[Lock]]:
         return self._read(_SELECT + where, parameters)
 
@@ -131,19 +149,18 @@ class LockTable:
 
     # --- changing, within a transaction
 
-    def advance(self, now: float, locks: int = 0, fences: int = 0) -> tuple[float, int, int]:
-        """Note the time, and take numbers: (the latest time seen, the last new lock's id, the last new fence)."""
-        ((latest, number, fence),) = self._state.query(
-            "UPDATE progress SET latest = max(latest, ?), lock_id = lock_id + ?, fence = fence + ? "
-            "RETURNING latest, lock_id, fence",
-            (now, locks, fences),
-        )
-        return latest, number, fence
+    def advance(self, now: float) -> float:
+        """Note the time: the latest that was seen."""
+        # No RETURNING: for its rows SQLite would open a table of its own first.
+        self._state.query("UPDATE progress SET latest = max(latest, ?)", (now,))
+        return self.progress()[0]
+
+    def new_fence(self) -> None:
+        self._state.query("UPDATE progress SET fence = fence + 1")
 
     def set_back(self, latest: float, now: float) -> None:
         """Time goes on from `now`, which is before the `latest` that was seen. Locks that had expired by then have
         ended; the others last no longer than they were granted. Nothing has happened in the future."""
-        note_many(self._state, "ended IS NULL AND expires <= ?", (latest,), latest)
         self._state.query(
             "UPDATE locks SET ended = min(expires, ?), how = 'expired' WHERE ended IS NULL AND expires <= ?",
             (now, latest),
@@ -158,8 +175,8 @@ class LockTable:
         self._state.query("UPDATE progress SET latest = ?, jumps = jumps + 1", (now,))
 
     def insert(self, lock: Lock) -> None:
+        """Its id is the one after the last, see `standing`. The time of its creation is noted."""
         self._state.query(_INSERT, _row(lock))
-        note(self._state, What.LOCKED, lock, lock.created)
 
     def renew(self, lock: Lock, now: float, expires: float | None) -> Lock:
         """Its time anew. An end that was noted is taken back."""
@@ -181,7 +198,6 @@ class LockTable:
             "void = ? WHERE id = ?",
             (end.at, end.how.value, by, by_name, end.reason, end.version, end.void, lock.id),
         )
-        note(self._state, _WHAT[end.how], lock, end.at, end)
 
     def void(self, lock: Lock, now: float) -> None:
         """The token of this ended lock is worth nothing any more. Remembered is what somebody may still have to be
@@ -204,7 +220,6 @@ class LockTable:
         not when their own empty file is tidied up."""
         place, keys = "(root >= ? AND root < ? OR root = ?)", (*below(root), None if below_only else root.key)
         if self._state.query(f"SELECT 1 FROM locks WHERE (ended IS NULL OR void) AND {place} LIMIT 1", keys):  # noqa: S608
-            note_many(self._state, f"ended IS NULL AND {place}", keys, now)
             self._state.query(f"DELETE FROM locks WHERE void AND {place}", keys)  # noqa: S608
             self._state.query(
                 f"UPDATE locks SET ended = ?, how = 'released', made = NULL WHERE ended IS NULL AND {place}",  # noqa: S608
@@ -230,14 +245,25 @@ class LockTable:
             self._state.query("DELETE FROM locks WHERE id = ? AND ended IS NOT NULL", (number,))
 
 
-_WHAT = {Ending.RELEASED: What.RELEASED, Ending.EXPIRED: What.EXPIRED, Ending.BROKEN: What.BROKEN}
-
-
 @lru_cache(maxsize=_MAX_KEYS)
 def _rooted_at(keys: int) -> str:
     """A row for each key, joined: for IN (…) SQLite would build a table with an index first."""
     values = ",".join(["(?)"] * keys)
     return f"WITH keys (key) AS (VALUES {values}) {_COLUMNS} keys CROSS JOIN locks ON root = key"
+
+
+@lru_cache(maxsize=_MAX_KEYS)
+def _standing(keys: int, ranges: int) -> str:
+    """First a row of `progress` and `holders`, and then one for each lock."""
+    nothing = ", NULL" * (_FIELDS.count(",") + 1)
+    held = "coalesce((SELECT held FROM holders WHERE principal = ?1), 0)"
+    values = ",".join(["(?)"] * keys)
+    progress = f"SELECT latest, lock_id, fence, {held}{nothing} FROM progress"  # noqa: S608
+    locks = f" UNION ALL SELECT 0, 0, 0, 0, {_FIELDS} FROM "  # noqa: S608
+    rooted = f"{locks}(SELECT column1 AS key FROM (VALUES {values})) CROSS JOIN locks ON root = key"  # noqa: S608
+    below = f"{locks}locks WHERE root > ? AND root < ?"
+    left = " AND how IS NOT 'released'"
+    return progress + rooted + left + (below + left) * ranges
 
 
 def below(path: DavPath) -> tuple[str, str]:
@@ -277,26 +303,26 @@ def _lock(row: tuple[Any, ...]) -> Lock:
     (_, number, token, root, collection, depth, scope, kind, principal, display_name, owner, created, refreshed,
      interval, expires, address, agent, reason, transaction_id, fence, blocks_reads, made, *end) = row  # fmt: skip
     return Lock(
-        token=token,
-        root=_root(root, collection),
-        depth=_DEPTHS[depth],
-        scope=_SCOPES[scope],
-        kind=_KINDS[kind],
-        principal=Principal(principal, display_name),
-        owner=owner,
-        created=created,
-        refreshed=refreshed,
-        expires=expires,
-        id=number,
-        client_address=address,
-        client_agent=agent,
-        reason=reason,
-        transaction_id=transaction_id,
-        fence=fence,
-        blocks_reads=bool(blocks_reads),
-        made=made,
-        interval=interval,
-        end=None if end[0] is None else _end(*end),
+        token,
+        _root(root, collection),
+        _DEPTHS[depth],
+        _SCOPES[scope],
+        _KINDS[kind],
+        Principal(principal, display_name),
+        owner,
+        created,
+        refreshed,
+        expires,
+        number,
+        address,
+        agent,
+        reason,
+        transaction_id,
+        fence,
+        bool(blocks_reads),
+        made,
+        interval,
+        None if end[0] is None else _end(*end),
     )
 
 

@@ -21,11 +21,12 @@ import os
 import secrets
 import struct
 import threading
+import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
 from enum import Enum
 
-from davserver.storage.gate import flock
+from davserver.storage.gate import flock, take
 
 _MAGIC = b"davserver nonces 1\n"
 _HEAD = struct.Struct("<19s5x32s40sQ")  # magic, key, boot, made at (milliseconds)
@@ -36,6 +37,8 @@ _WINDOW_BYTES = 32
 _WINDOW = _WINDOW_BYTES * 8
 _SLOT_SIZE = _SLOT.size + _WINDOW_BYTES
 SLOTS = 16384
+#: Seconds that somebody waits for a slot, which is held for microseconds.
+PATIENCE = 1.0
 _NONCE = struct.Struct(">Q8s16s")  # made at (milliseconds), chance, proof
 
 
@@ -93,11 +96,12 @@ class Nonces:
         number = int.from_bytes(identity[:4], "big") % SLOTS
         offset = _HEAD_SIZE + number * _SLOT_SIZE
         with self._turn:
-            fcntl.fcntl(self._fd, fcntl.F_OFD_SETLKW, flock(fcntl.F_WRLCK, offset, 1))
+            if not take(self._fd, flock(fcntl.F_WRLCK, offset, 1), time.monotonic() + PATIENCE):
+                return Fate.STALE  # a process was stopped right here: another nonce has another slot
             try:
                 return self._count(offset, identity, made, count)
             finally:
-                fcntl.fcntl(self._fd, fcntl.F_OFD_SETLKW, flock(fcntl.F_UNLCK, offset, 1))
+                fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, flock(fcntl.F_UNLCK, offset, 1))
 
     def close(self) -> None:
         self._memory.close()

@@ -195,4 +195,42 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         END
         """,
     ),
+    (
+        # Whatever goes with a lock that is granted or ends, the store does by itself: one statement for a LOCK, and one
+        # for an UNLOCK. A lock that was released is remembered until somebody else takes its place.
+        "DROP TRIGGER lock_granted",
+        "DROP TRIGGER lock_ended",
+        "DROP TRIGGER lock_counted",
+        """
+        CREATE TRIGGER lock_granted AFTER INSERT ON locks BEGIN
+            UPDATE progress SET latest = max(latest, NEW.created), lock_id = NEW.id, locked = locked + 1;
+            INSERT INTO holders VALUES (NEW.principal, 1) ON CONFLICT DO UPDATE SET held = held + 1;
+            DELETE FROM locks
+                WHERE root = NEW.root AND how = 'released' AND made IS NULL AND NEW.kind <> 'maintenance';
+            INSERT INTO lock_events
+                (at, what, lock_id, root, collection, kind, principal, display_name, expires, reason)
+                VALUES (NEW.created, 'locked', NEW.id, NEW.root, NEW.collection, NEW.kind, NEW.principal,
+                NEW.display_name, NEW.expires, NEW.reason);
+        END
+        """,
+        # What is released after its time has expired.
+        """
+        CREATE TRIGGER lock_ended AFTER UPDATE OF ended ON locks WHEN (OLD.ended IS NULL) <> (NEW.ended IS NULL) BEGIN
+            UPDATE holders SET held = held + iif(NEW.ended IS NULL, 1, -1) WHERE principal = NEW.principal;
+            INSERT INTO lock_events
+                (at, what, lock_id, root, collection, kind, principal, display_name, expires, reason, by, by_name)
+                SELECT NEW.ended, iif(NEW.how = 'released' AND NEW.expires <= NEW.ended, 'expired', NEW.how), NEW.id,
+                NEW.root, NEW.collection, NEW.kind, NEW.principal, NEW.display_name, NEW.expires,
+                iif(NEW.ended_by IS NULL, NEW.reason, NEW.ended_reason), NEW.ended_by, NEW.ended_by_name
+                WHERE NEW.ended IS NOT NULL;
+        END
+        """,
+        """
+        CREATE TRIGGER lock_counted AFTER INSERT ON lock_events WHEN NEW.what NOT IN ('locked', 'released') BEGIN
+            UPDATE progress SET
+                refreshed = refreshed + (NEW.what = 'refreshed'),
+                expired = expired + (NEW.what = 'expired'), broken = broken + (NEW.what = 'broken');
+        END
+        """,
+    ),
 )

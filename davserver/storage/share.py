@@ -59,6 +59,13 @@ class Share:
     quota: Quota | None = None
     #: Who is told the names of those who hold locks.
     reveal_holder: Reveal = Reveal.USERS
+    #: It holds a folder for each user, under their name.
+    for_each_user: bool = False
+
+    def owner_of(self, path: DavPath) -> str | None:
+        """Name of the user in whose folder `path` is, or whose folder it is; None where nobody owns it."""
+        names = path.below(self.at)
+        return names[0] if self.for_each_user and names else None
 
     def space(self, path: DavPath) -> Space:
         """Bytes that are left for files at `path`, and that are taken: by the share where it has a quota, else by all

@@ -29,13 +29,17 @@ from typing import Any
 from urllib.parse import quote
 
 from davserver.protocol.errors import InsufficientStorage, Refused, Unavailable
+from davserver.storage.log_flush import LogFlush
 from davserver.storage.schema import MIGRATIONS
 from davserver.storage.state import StateError
 from davserver.storage.wal_index import WalIndex
 from davserver.storage.write_queue import WriteQueue
 
-#: Bytes that are kept for the write-ahead log: what it grows to before SQLite starts it over (1000 pages). So what
-#: frees space (DELETE, UNLOCK) can still be written down when the disk is full.
+#: Bytes in a page of a new database. A commit writes whole pages, and of a lock it writes half a dozen.
+_PAGE = 2048
+#: Bytes of pages in the write-ahead log before SQLite starts it over, which takes two flushes of the disk.
+_LOG = 4_096_000
+#: Bytes kept for the log. So what frees space (DELETE, UNLOCK) can still be written down when the disk is full.
 _ROOM = 4_500_000
 #: Seconds that whoever has the turn waits for a stranger who writes without standing in line.
 BUSY_SECONDS = 2.0
@@ -73,9 +77,10 @@ class SqliteState:
         self._refusing = _Refusing(self._refusal_of)
         self._index: WalIndex | None = None
         self._remembered = _Remembered(b"")
-        self._flush = _Flush(self._path + "-wal") if durable else None
+        self._flush = LogFlush(self._path + "-wal") if durable else None
         #: Told how many seconds each change took, with its wait for a turn and for the disk.
         self.took: Callable[[float], None] = lambda _: None
+        self._before_waiting: Callable[[], None] = lambda: None
         if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
             who = f"uid {os.geteuid()}, gid {os.getegid()}"
             raise StateError(f"The state folder {folder} is not there or cannot be written ({who}).")
@@ -97,11 +102,15 @@ class SqliteState:
             undo.pop_all()
 
     def query(self, sql: str, parameters: Sequence[object] = ()) -> _Rows:
-        with self._refusing:
+        try:
             connection = self._connection()
             if connection.in_transaction or not sql.startswith(("SELECT", "WITH")):
                 return connection.execute(sql, parameters).fetchall()
             return self._read(connection, sql, tuple(parameters))
+        except _OUR_FAULTS:
+            raise
+        except sqlite3.DatabaseError as error:
+            raise self._refusal_of(error) from error
 
     def transaction(self) -> AbstractContextManager[None]:
         outer: sqlite3.Connection | None = getattr(self._local, "connection", None)
@@ -114,6 +123,8 @@ class SqliteState:
             connection = self._begin()
             changes = connection.total_changes
             try:
+                if self._flush is not None and self._flush.is_doubtful:
+                    self._flush.renew(self._generation)
                 yield
                 with self._refusing:
                     connection.execute("COMMIT")
@@ -123,8 +134,12 @@ class SqliteState:
                     if connection.in_transaction:
                         connection.execute("ROLLBACK")
         if changed and self._flush is not None:
+            self._before_waiting()
             self._flush.now(self._generation)
         self.took(time.perf_counter() - began)
+
+    def before_waiting(self, call: Callable[[], None]) -> None:
+        self._before_waiting = call
 
     def close(self) -> None:
         with self._opening:
@@ -189,6 +204,8 @@ class SqliteState:
         with self._opening:
             local.connection, local.generation = self._connect("rw"), self._generation
             connection = local.connection
+            ((page,),) = connection.execute("PRAGMA page_size").fetchall()
+            connection.execute(f"PRAGMA wal_autocheckpoint={_LOG // page}")
             ((version,),) = connection.execute("PRAGMA user_version").fetchall()
             if version != len(MIGRATIONS):
                 self._give_up(connection)
@@ -225,6 +242,8 @@ class SqliteState:
             raise _away()
         try:
             self._index = WalIndex.of(self._path + "-shm")
+            if self._flush is not None:
+                self._flush.open(self._generation)
         except OSError as error:
             raise _away() from error
         self._looked = time.monotonic()
@@ -255,6 +274,7 @@ class SqliteState:
             connection.close()
 
     def _create(self, connection: sqlite3.Connection) -> None:
+        connection.execute(f"PRAGMA page_size={_PAGE}")  # a database that is there already keeps its own
         connection.execute("PRAGMA journal_mode=WAL")
         with self._queue.turn():
             connection.execute("BEGIN IMMEDIATE")
@@ -368,49 +388,3 @@ def _away() -> Unavailable:
 def _abandon(connection: sqlite3.Connection) -> None:
     """Never close it, not even at the end of the process."""
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
-
-
-class _Flush:
-    """One fdatasync for all commits that were made before it began."""
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._fd = -1
-        self._generation = -1
-        self._asking = threading.Lock()
-        self._flushing = threading.Lock()
-        self._asked = self._done = 0
-
-    def now(self, generation: int) -> None:
-        """Returns when everything that was committed is on the disk. Raises Unavailable when it may not be."""
-        with self._asking:
-            self._asked += 1
-            mine = self._asked
-        with self._flushing:
-            if self._done >= mine:
-                return
-            covered = self._asked
-            try:
-                self._open(generation)
-                os.fdatasync(self._fd)
-            except OSError as error:
-                _log.error("%s: %s", self._path, error)
-                raise Unavailable("The server's state could not be written to the disk.") from error
-            self._done = covered
-
-    def _open(self, generation: int) -> None:
-        """SQLite puts its locks on other files: this one may be opened and closed beside it."""
-        if generation != self._generation:
-            self.close()
-            self._fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
-            self._generation = generation
-            folder = os.open(os.path.dirname(self._path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(folder)  # the file's name, which must last as well
-            finally:
-                os.close(folder)
-
-    def close(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1

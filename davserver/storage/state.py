@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -26,6 +26,9 @@ class State(Protocol):
 
         An inner transaction joins the outer one. Writers of other threads and processes wait.
         """
+
+    def before_waiting(self, call: Callable[[], None]) -> None:
+        """`call` it whenever a thread is going to wait for the disk: what it has committed others see already."""
 
     def close(self) -> None:
         """Give the database back. Nothing may be asked afterwards."""

@@ -2,8 +2,9 @@
 
 SQLite lets one write at a time and has the others ask again after 1, 2, 5, 10 … ms, which wastes most of the
 time of several writers. Here they wait for a lock instead and are woken: threads of one process for a mutex,
-the first of each process for a byte of a file in the state folder (F_OFD_SETLKW, freed by the kernel when a
-process dies). Who has had a turn in the line and still finds the database busy knows that a stranger holds it.
+the first of each process for a byte of a file in the state folder, which the kernel frees when a process dies. One
+that was stopped keeps its turn, so nobody waits for ever. Who has had a turn in the line and still finds the database
+busy knows that a stranger holds it.
 
 Then nobody shall wait for that stranger one after the other: whoever met trouble leaves the time of it in the
 file, and those who stood in line meanwhile give up when their turn comes.
@@ -20,9 +21,9 @@ import time
 from collections.abc import Iterator
 
 from davserver.protocol.errors import Unavailable
-from davserver.storage.gate import flock
+from davserver.storage.gate import flock, take
 
-#: Seconds that a thread stands in line for those of its own process.
+#: Seconds that somebody stands in line.
 PATIENCE = 4.0
 #: Seconds that a wait takes where nothing is wrong, and that trouble met by another is believed in.
 _USUAL, _RECENT = 0.05, 2.5
@@ -46,7 +47,8 @@ class WriteQueue:
         if not self._mutex.acquire(timeout=PATIENCE):
             raise _busy()
         try:
-            fcntl.fcntl(self._fd, fcntl.F_OFD_SETLKW, _TAKE)
+            if not take(self._fd, _TAKE, since + PATIENCE):
+                raise _busy()
             try:
                 if time.monotonic() - since > _USUAL and self._had_trouble():
                     raise _busy()

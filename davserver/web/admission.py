@@ -20,19 +20,26 @@ WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 
 def require_same_origin(caller: Caller) -> None:
+    """Raises Forbidden. Pages that the settings allow count as this server's."""
+    if not caller.trusts_page:
+        require_this_server()
+
+
+def require_this_server() -> None:
     """Raises Forbidden. Programs send neither field; browsers of today both, older ones Origin alone."""
     site = request.headers.get("Sec-Fetch-Site")
     origin = request.headers.get("Origin")
-    if caller.trusts_page:
-        trusted = True
-    elif site is not None:
+    if site is not None:
         trusted = site in ("same-origin", "none")
     elif origin is not None:
         trusted = urlsplit(origin).netloc.lower() in _hosts()
     else:
         trusted = True
     if not trusted:
-        raise Forbidden("This request comes from a page of another site.")
+        raise Forbidden(
+            "This request comes from a page of another site. (A proxy in between must pass Host on, or say "
+            "X-Forwarded-Host.)"
+        )
 
 
 def _hosts() -> set[str]:

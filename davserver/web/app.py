@@ -1,4 +1,5 @@
-"""The API as a WSGI application: routing by Flask, requests validated, answers written, refusals as problem details.
+"""The API, and the page of app passwords, as a WSGI application: routing by Flask, requests validated, answers written,
+refusals as problem details.
 
 Loaded with the first request below /-/: a WebDAV request never meets it.
 """
@@ -16,15 +17,21 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import MethodNotAllowed as WrongMethod
 from werkzeug.wrappers import Response as Base
 
+from davserver.access.app_passwords import AppPasswords
 from davserver.protocol.errors import InternalError, MethodNotAllowed, NotFound, NotKnown, NotPermitted, Refused
 from davserver.protocol.holder import Viewer
 from davserver.protocol.locks import ANYBODY
+from davserver.protocol.refusal import render
 from davserver.storage.lock_service import LockService
 from davserver.storage.share import Shares
+from davserver.storage.shared_key import shared_key
 from davserver.web.admission import WRITES, require_no_maintenance, require_same_origin
+from davserver.web.app_password_page import PAGE, AppPasswordPage
+from davserver.web.app_passwords import OwnPasswords
 from davserver.web.caller import Caller
 from davserver.web.contract import Answer, Operation
 from davserver.web.events import EventStream
+from davserver.web.form_token import FormTokens
 from davserver.web.held import Held
 from davserver.web.locks import Locks
 from davserver.web.openapi import document
@@ -41,6 +48,10 @@ _JSON = "application/json"
 _CALLER = "davserver.caller"
 #: The one resource that needs no login: it says what there is, and nothing of what is in it.
 _DOCUMENT = "openapi"
+#: The page that people open, which is told of refusals as people are.
+_PAGE = "appPasswordPage"
+#: What is no file and no lock, so that no maintenance stops it: a device that was stolen is shut out at once.
+_NEVER_STOPPED = frozenset({_PAGE, "makeAppPassword", "revokeAppPassword"})
 
 _log = logging.getLogger("davserver")
 
@@ -49,8 +60,10 @@ Identify = Callable[[dict[str, Any]], Caller]
 
 def create_app(shares: Shares, watch: Watch, *, prefix: str, identify: Identify, clock: Callable[[], float]) -> Flask:
     """`identify`: environ → who asks. Raises Unauthorized."""
-    locks = Locks(LockService(shares), Places(shares, prefix), watch, prefix + API, clock)
-    table = operations(locks, Held(locks, prefix + API))
+    places = Places(shares, prefix)
+    locks = Locks(LockService(shares), places, watch, prefix + API, clock)
+    passwords = OwnPasswords(AppPasswords(shares.state), places, prefix + API, clock)
+    table = operations(locks, Held(locks, prefix + API), passwords)
 
     @cache
     def described() -> str:
@@ -61,13 +74,24 @@ def create_app(shares: Shares, watch: Watch, *, prefix: str, identify: Identify,
         app.add_url_rule(_rule(operation.path), operation.name, _view(operation), methods=[operation.method])
     app.add_url_rule(f"{API}/openapi.json", _DOCUMENT, lambda: Base(described(), content_type=_JSON))
 
+    form_tokens = FormTokens(lambda: shared_key(shares.state, "forms"))
+    page = AppPasswordPage(passwords, form_tokens, prefix, clock)
+
+    def app_password_page() -> Base:
+        caller: Caller = request.environ[_CALLER]
+        return page.submit(caller) if request.method == "POST" else page.show(caller)
+
+    app.add_url_rule(PAGE, _PAGE, app_password_page, methods=["GET", "POST"])
+
     @app.before_request
     def admit() -> None:
         if request.endpoint != _DOCUMENT and request.method != "OPTIONS":
             caller = request.environ[_CALLER] = identify(request.environ)
             if request.method in WRITES:
+                caller.require_changing()
                 require_same_origin(caller)
-                require_no_maintenance(shares, caller)
+                if request.endpoint not in _NEVER_STOPPED:
+                    require_no_maintenance(shares, caller)
 
     @app.after_request
     def finish(response: Response) -> Response:
@@ -87,7 +111,12 @@ def _refuse(app: Flask, prefix: str, clock: Callable[[], float]) -> None:
         if isinstance(error, NotPermitted | NotKnown) and caller is not None and caller.unauthorized is not None:
             error = caller.unauthorized
         viewer = Viewer(ANYBODY) if caller is None else caller.viewer
-        status, headers, body = refusal(error, viewer, clock(), prefix)
+        if request.endpoint == _PAGE:
+            accept = request.headers.get("Accept")
+            answer = render(error, accept=accept, content_type=None, now=clock(), prefix=prefix, viewer=viewer)
+        else:
+            answer = refusal(error, viewer, clock(), prefix)
+        status, headers, body = answer
         if not isinstance(body, bytes):
             raise TypeError("a refusal is one piece")
         return Response(body, status, [*headers, *((("Connection", "close"),) if error.must_close else ())])

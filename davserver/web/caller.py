@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from davserver.protocol.errors import NotFound, NotPermitted, Unauthorized
 from davserver.protocol.holder import Reveal, Viewer, person_name
 from davserver.protocol.locks import Lock, LockPolicy, Principal, covers
-from davserver.protocol.messages import Action, Client, Permissions
+from davserver.protocol.messages import Action, Client, Permissions, Reach
 from davserver.protocol.paths import DavPath
 
 
@@ -21,6 +21,10 @@ class Caller:
     #: The answer where a login might allow more; None: none would.
     unauthorized: Unauthorized | None = None
     is_administrator: bool = False
+    #: How much of the principal the login stands for.
+    reach: Reach = Reach.WHOLE
+    #: Users may have app passwords here.
+    has_app_passwords: bool = False
     #: The page that the request comes from is one of those that the settings allow (CORS).
     trusts_page: bool = False
     reveal: Reveal = Reveal.USERS
@@ -54,10 +58,27 @@ class Caller:
         return person_name(Principal(name, name), self.viewer) is not None
 
     def may_break(self, lock: Lock, policy: LockPolicy, now: float) -> bool:
-        return policy.may_break(lock, self.principal, now, may_write=self.may(Action.WRITE, lock.root))
+        may_write = self.may(Action.WRITE, lock.root)
+        return policy.may_break(lock, self.principal, now, may_write=may_write, has_powers=self.reach.has_powers)
+
+    def may_end(self, lock: Lock, policy: LockPolicy, now: float) -> bool:
+        """Is it theirs, or may they break it?"""
+        own = self.owns(lock) and self.reach is not Reach.READING
+        return own or self.may_break(lock, policy, now)
+
+    def require_changing(self) -> None:
+        """Raises NotPermitted where the login only reads."""
+        if self.reach is Reach.READING:
+            raise NotPermitted("This app password may only read.")
+
+    def require_powers(self, what: str) -> None:
+        """Raises NotPermitted where the login does not give what its user may do beside their permissions."""
+        if not self.reach.has_powers:
+            raise NotPermitted(f"{what} is not for app passwords that are limited to a path or to reading.")
 
     def require_administrator(self, policy: LockPolicy, what: str) -> None:
         """Raises NotPermitted for everybody but those whom the settings name."""
+        self.require_powers(what)
         breaks = not self.principal.is_anonymous and self.principal.name in policy.breakers
         if not (breaks or self.is_administrator):
             raise NotPermitted(f"{what} is for the users that administrators or locks.breakers names.")

@@ -8,7 +8,7 @@ from davserver.protocol.errors import Forbidden, NotFound, NotPermitted
 from davserver.protocol.locks import Kind, Lock
 from davserver.protocol.messages import Action
 from davserver.protocol.moments import iso
-from davserver.protocol.paths import DavPath
+from davserver.protocol.paths import ROOT, DavPath
 from davserver.storage.lock_service import Transaction
 from davserver.web.caller import Caller
 from davserver.web.contract import Answer
@@ -67,7 +67,7 @@ class Held:
     # --- maintenance
 
     def maintain(self, caller: Caller, body: MaintenanceBody) -> Answer:
-        path = self._places.find(body.path)
+        path = ROOT if body.path is None else self._places.find(body.path)
         caller.require_administrator(self._locks.policy, "Maintenance")
         lock = self._service.maintain(
             path,
@@ -84,9 +84,11 @@ class Held:
         return self._shown(caller, number, Kind.MAINTENANCE)
 
     def extend_maintenance(self, caller: Caller, number: int, body: ExtendBody) -> Answer:
+        caller.require_powers("Maintenance")
         return self._extended(caller, number, Kind.MAINTENANCE, body)
 
     def end_maintenance(self, caller: Caller, number: int) -> Answer:
+        caller.require_powers("Maintenance")
         lock = self._of(caller, number, Kind.MAINTENANCE)
         if lock.principal != caller.principal:
             raise Forbidden(

@@ -75,11 +75,11 @@ class Locks:
 
     def model(self, caller: Caller, lock: Lock) -> LockModel:
         now = self._now()
-        can_break = caller.may_break(lock, self.policy, now)
+        can_break = caller.may_end(lock, self.policy, now)
         details = lock_details(lock, caller.viewer, now, self.places.prefix)
         if not can_break and not caller.owns(lock):
             details.pop("client", None)
-        return LockModel.model_validate(details | {"can_break": can_break or caller.owns(lock)})
+        return LockModel.model_validate(details | {"can_break": can_break})
 
     def events(self, caller: Caller, query: EventsQuery, last_event_id: str | None) -> EventStream:
         """Not an answer but a stream. `last_event_id`: where a client that was cut off goes on."""
@@ -144,6 +144,7 @@ class Locks:
         if lock.kind is Kind.TRANSACTION and lock.transaction_id is not None:
             self.service.finish(lock.transaction_id, caller.principal)
         elif lock.kind is Kind.MAINTENANCE:
+            caller.require_powers("Maintenance")
             self.service.end_maintenance(lock.root, caller.principal)
         else:
             self.service.end(lock.id, caller.principal)

@@ -105,7 +105,7 @@ class TransactionBody(_Body):
 
 
 class MaintenanceBody(_Body):
-    path: PathText = "/"
+    path: PathText | None = Field(default=None, description="What it is about; without it: the whole server.")
     seconds: SecondsOf | None = Field(default=None, description="For how long; without it: until it is ended.")
     reason: Annotated[str, Field(min_length=1, max_length=500, description="What for; everybody who waits is told.")]
     blocks_reads: bool = Field(default=False, description="Let nobody read either.")
@@ -114,6 +114,22 @@ class MaintenanceBody(_Body):
 
 class ExtendBody(_Body):
     seconds: SecondsOf
+
+
+class AppPasswordsQuery(_Query):
+    user: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=200,
+        description="Whose, for administrators; else one's own.",
+    )
+
+
+class AppPasswordBody(_Body):
+    name: Annotated[str, Field(min_length=1, max_length=100, description="Of the device or program that it is for.")]
+    path: PathText | None = Field(default=None, description="Good for this, and what is below; without it: everywhere.")
+    read_only: bool = Field(default=False, description="Good for nothing but reading.")
+    seconds: SecondsOf | None = Field(default=None, description="For how long; without it: until it is revoked.")
 
 
 # --- answers
@@ -158,6 +174,28 @@ class TransactionModel(_Answer):
     locked_by: str | None = None
     paths: list[str]
     locks: list[LockModel]
+
+
+class AppPasswordModel(_Answer):
+    """An app password, but for itself."""
+
+    id: int
+    user: str
+    name: str = Field(description="Of the device or program that it is for.")
+    path: str = Field(description="It is good for this, and what is below.")
+    read_only: bool
+    created: str
+    expires: str | None = Field(default=None, description="Absent for one without an end.")
+    last_used: str | None = Field(default=None, description="To the minute; absent for one that was never used.")
+    last_used_from: str | None = Field(default=None, description="Address of the client.")
+
+
+class AppPasswordMade(AppPasswordModel):
+    password: str = Field(description="The password itself. It is told this once, and kept as a hash.")
+
+
+class AppPasswordList(_Answer):
+    app_passwords: list[AppPasswordModel] = Field(description="The oldest first, those that have ended among them.")
 
 
 class EventModel(_Answer):

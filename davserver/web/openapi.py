@@ -38,7 +38,9 @@ def document(operations: Iterable[Operation], base: str) -> dict[str, Any]:
         "info": {
             "title": "davserver",
             "version": __version__,
-            "description": "Locks beside WebDAV: who holds what, check-outs, transactions, maintenance, events.",
+            "description": (
+                "Locks beside WebDAV: who holds what, check-outs, transactions, maintenance, events; and app passwords."
+            ),
         },
         "servers": [{"url": base}],
         # Where the server lets people in without a login, the API does too.

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from davserver.web.app_passwords import OwnPasswords
 from davserver.web.contract import Operation
 from davserver.web.held import Held
 from davserver.web.locks import Locks
 from davserver.web.models import (
+    AppPasswordBody,
+    AppPasswordList,
+    AppPasswordMade,
+    AppPasswordModel,
+    AppPasswordsQuery,
     BreakBody,
     BreakQuery,
     CheckoutBody,
@@ -22,7 +28,10 @@ from davserver.web.models import (
 _REASON = "The reason stands in the query or, for programs that can send one with DELETE, in a JSON body."
 
 
-def operations(locks: Locks, held: Held) -> tuple[Operation, ...]:
+_OWN = "It takes the login of the user: an app password manages none."
+
+
+def operations(locks: Locks, held: Held, passwords: OwnPasswords) -> tuple[Operation, ...]:
     return (
         Operation(
             "listLocks", "GET", "/locks", "List locks, or wait until there is none", locks.listing,
@@ -85,6 +94,24 @@ def operations(locks: Locks, held: Held) -> tuple[Operation, ...]:
         Operation(
             "endMaintenance", "DELETE", "/maintenance/{number}", "End one's own maintenance", held.end_maintenance,
             {204: None}, refusals=(403, 404),
+        ),
+        Operation(
+            "listAppPasswords", "GET", "/app-passwords", "List one's own app passwords", passwords.listing,
+            {200: AppPasswordList}, query=AppPasswordsQuery, refusals=(400, 403, 404), description=_OWN,
+        ),
+        Operation(
+            "makeAppPassword", "POST", "/app-passwords", "Make a password for one device or program",
+            passwords.create, {201: AppPasswordMade}, body=AppPasswordBody,
+            refusals=(400, 403, 404, 414, 415, 423), description=f"It is told this once. {_OWN}",
+        ),
+        Operation(
+            "getAppPassword", "GET", "/app-passwords/{number}", "Show one, but for the password itself", passwords.one,
+            {200: AppPasswordModel}, refusals=(403, 404), description=_OWN,
+        ),
+        Operation(
+            "revokeAppPassword", "DELETE", "/app-passwords/{number}", "Take one away; administrators anybody's",
+            passwords.end, {204: None}, refusals=(403, 404),
+            description=f"Whoever uses it is refused within a second, also during a maintenance. {_OWN}",
         ),
         Operation(
             "followEvents", "GET", "/events", "Follow what happens to locks, as server-sent events", locks.events,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 from flask import request
@@ -19,6 +19,8 @@ _BLOCK = 64 * 1024
 _JSON = "application/json"
 #: Faults that one answer tells.
 _FAULTS = 20
+
+_Model = TypeVar("_Model", bound=BaseModel)
 
 
 def query_of(operation: Operation) -> BaseModel:
@@ -40,24 +42,24 @@ def body_of(operation: Operation, model: type[BaseModel]) -> BaseModel | None:
         return None
     if request.mimetype != _JSON:
         raise UnsupportedMediaType(f"Send the body as {_JSON}, and say so in Content-Type.")
-    return _valid(model.model_validate_json, _content(body), "body")
+    return _valid(model.model_validate_json, content_of(body, BODY_LIMIT), "body")
 
 
-def _content(body: Body) -> bytes:
+def content_of(body: Body, limit: int) -> bytes:
     """The whole body. Raises ContentTooLarge, with the rest of it unread."""
-    too_large = ContentTooLarge(f"The body may have at most {BODY_LIMIT} bytes.")
-    if (body.length or 0) > BODY_LIMIT:
+    too_large = ContentTooLarge(f"The body may have at most {limit} bytes.")
+    if (body.length or 0) > limit:
         raise too_large
     blocks, size = [], 0
     while block := body.read(_BLOCK):
         size += len(block)
-        if size > BODY_LIMIT:
+        if size > limit:
             raise too_large
         blocks.append(block)
     return b"".join(blocks)
 
 
-def _valid(read: Callable[[Any], BaseModel], data: object, where: str) -> BaseModel:
+def _valid(read: Callable[[Any], _Model], data: object, where: str) -> _Model:
     try:
         return read(data)
     except ValidationError as error:

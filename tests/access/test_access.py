@@ -16,10 +16,11 @@ from davserver.access.access import CACHE_SECONDS, LOOK_SECONDS, WRONG_SECONDS, 
 from davserver.access.accounts import Account, Directory, Listed
 from davserver.access.basic import NOBODY, challenge, credentials
 from davserver.access.hashes import PasswordHash, encoded
+from davserver.access.permissions import READ_WRITE
 from davserver.access.rules import ANONYMOUS, AUTHENTICATED, Rule, Rules, parse_rights
 from davserver.protocol.errors import Unauthorized
 from davserver.protocol.locks import ANYBODY, Principal
-from davserver.protocol.messages import Action, Headers
+from davserver.protocol.messages import Action, Headers, Reach
 from davserver.protocol.paths import ROOT
 
 
@@ -322,11 +323,17 @@ def test_windows_is_asked_for_a_login_where_everybody_may_read(agent: str) -> No
 
 def test_administrators_are_users_and_groups() -> None:
     access = accessing(administrators=["alice", "@boss"])
-    assert access.is_administrator(Principal("alice"))
-    assert access.is_administrator(Principal("bob"))
-    assert not access.is_administrator(Principal("carol"))
-    assert not access.is_administrator(ANYBODY)
-    assert accessing(administrators=["@staff"]).is_administrator(Principal("alice"))
+
+    def administers(access: Access, principal: Principal, reach: Reach = Reach.WHOLE) -> bool:
+        return access.is_administrator(Identity(principal, READ_WRITE, reach))
+
+    assert administers(access, Principal("alice"))
+    assert administers(access, Principal("bob"))
+    assert administers(access, Principal("bob"), Reach.DEVICE)
+    assert not administers(access, Principal("carol"))
+    assert not administers(access, ANYBODY)
+    assert not any(administers(access, Principal("alice"), reach) for reach in (Reach.PART, Reach.READING))
+    assert administers(accessing(administrators=["@staff"]), Principal("alice"))
 
 
 def test_who_logs_in_is_welcomed_once_in_a_while() -> None:

@@ -76,6 +76,9 @@ def test_one_is_revoked_by_its_number_and_by_its_user_alone(passwords: AppPasswo
     for number, user in ((made.id, "bob"), (made.id + 1, None), (0, "alice")):
         with pytest.raises(NotFound):
             passwords.revoke(number, user)
+        with pytest.raises(NotFound):
+            passwords.find(number, user)
+    assert passwords.find(made.id) == passwords.find(made.id, "alice") == made
     assert passwords.revoke(made.id, "alice") == made
     assert passwords.list() == []
     again, _ = passwords.create("alice", "phone", 100)
@@ -156,6 +159,17 @@ def test_one_that_was_just_made_works_at_once_where_it_was_wrong_before(password
     access.identify(asking(basic("alice:wonder"), 99))
     _, secret = passwords.create("alice", "phone", 100)
     assert access.identify(asking(basic(f"alice:{secret}"), 100.1)).principal.name == "alice"
+
+
+def test_making_and_revoking_them_costs_nobody_else_a_hash(passwords: AppPasswords) -> None:
+    """Every user may do it as often as they like."""
+    access, wonder = accessing(passwords)
+    for number in range(10):
+        now = 100 + 2 * number
+        assert access.identify(asking(basic("alice:wonder"), now)).principal.name == "alice"
+        made, _ = passwords.create("bob", "phone", now)
+        passwords.revoke(made.id)
+    assert len(wonder.asked) == 1
 
 
 def test_its_last_use_is_noted_once_a_minute(passwords: AppPasswords, state: SqliteState) -> None:

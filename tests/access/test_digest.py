@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -185,6 +186,8 @@ def test_a_nonce_that_is_none_of_ours(name: str, world: World) -> None:
         (0, "PROPFIND", "alice"),
         (-59, "PROPFIND", "alice"),  # the clock was set back a little
         (-61, "PROPFIND", "stale"),
+        (11 * 3600, "PROPFIND", "alice"),  # Finder copies for hours
+        (35 * 3600, "PUT", "alice"),
         (NONCE_SECONDS - 1, "PROPFIND", "alice"),
         (NONCE_SECONDS, "PROPFIND", "stale"),
         (NONCE_SECONDS, "LOCK", "stale"),
@@ -212,6 +215,35 @@ def test_a_wrong_login_uses_up_no_count(world: World) -> None:
     nonce = world.nonces.new(1001)
     assert world.says(world.login(nonce=nonce, password="x")) == "wrong"
     assert world.says(world.login(nonce=nonce)) == "alice"
+
+
+@pytest.mark.parametrize("algorithm", list(Algorithm))
+def test_whoever_it_is_it_costs_the_same(algorithm: Algorithm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By what is computed and not by the clock: hashes, and comparisons that take as long wherever they end."""
+    world = World(tmp_path, account("alice", "wonder"), account("old", "x", MD5 if algorithm is SHA else SHA))
+    hashed, compared = list[int](), list[tuple[int, int]]()
+    plain_hash, plain_compare = Algorithm.hash, hmac.compare_digest
+
+    def counting(self: Algorithm, text: bytes) -> str:
+        hashed.append(1)
+        return plain_hash(self, text)
+
+    def comparing(one: str, other: str) -> bool:
+        compared.append((len(one), len(other)))
+        return plain_compare(one, other)
+
+    monkeypatch.setattr(Algorithm, "hash", counting)
+    monkeypatch.setattr("davserver.access.digest.hmac.compare_digest", comparing)
+    nonce = world.nonces.new(1001)
+    costs = set()
+    for name, password in ("alice", "wonder"), ("alice", "x"), ("nobody", "x"), ("old", "x"):
+        hashed.clear()
+        compared.clear()
+        world.says(world.login(username=name, password=password, algorithm=algorithm, nonce=nonce))
+        lengths = [pair for pair in compared if pair != (16, 16)]  # but for the proof of the nonce
+        costs.add((len(hashed), tuple(lengths)))
+    assert costs == {(2, ((64, 64) if algorithm is SHA else (32, 32),))}
+    world.nonces.close()
 
 
 def test_challenges(world: World, tmp_path: Path) -> None:

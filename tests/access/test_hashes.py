@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import shutil
 import subprocess
 
@@ -10,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from serving import QUICK
 
-from davserver.access.hashes import PasswordHash, apr1, encoded, hash_password
+from davserver.access.accounts import Algorithm, DigestSecret
+from davserver.access.hashes import Credential, PasswordHash, apr1, encoded, hash_password
 
 #: Made by `htpasswd -nb`, with -B, -m and -s.
 KNOWN = [
@@ -21,7 +23,9 @@ KNOWN = [
 ]
 
 
-@pytest.mark.parametrize(("text", "password"), [pair for pair in KNOWN if pair[1] is not None])
+@pytest.mark.parametrize(
+    ("text", "password"), [pair for pair in KNOWN if pair[1] is not None], ids=["argon2id", "apr1", "SHA"]
+)
 def test_known_hashes(text: str, password: str) -> None:
     found = PasswordHash.parse(text)
     assert found.matches(password.encode())
@@ -71,3 +75,28 @@ def test_apr1_tells_passwords_apart(password: str, salt: str) -> None:
     text = apr1(encoded(password), salt)
     assert PasswordHash.parse(text).matches(encoded(password))
     assert not PasswordHash.parse(text).matches(encoded(password) + b"x")
+
+
+@pytest.mark.parametrize(
+    "credential",
+    [
+        PasswordHash.parse("{SHA}" + "A" * 27 + "="),
+        PasswordHash.parse("$apr1$salt$" + "A" * 22),
+        DigestSecret("alice", "realm", Algorithm.MD5, "0" * 32),
+        DigestSecret("alice", "realm", Algorithm.SHA_256, "0" * 64),
+    ],
+)
+def test_what_is_compared_here_is_compared_in_constant_time(
+    credential: Credential, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What argon2 and bcrypt compare is up to them, and they do."""
+    compared = []
+
+    def comparing(one: object, other: object) -> bool:
+        compared.append((one, other))
+        return False
+
+    monkeypatch.setattr(hmac, "compare_digest", comparing)
+    assert not credential.matches(b"x")
+    assert len(compared) == 1
+    assert len(str(compared[0][0])) == len(str(compared[0][1]))

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from test_access import Counting, asking, basic, rules
+from test_digest import World, account
 
 from davserver.access.access import WRONG_SECONDS, Access, failure_line
 from davserver.access.accounts import Account, Directory, Listed
-from davserver.access.throttle import NAME_SLOW_AFTER, Throttle, network_of, shared_key
+from davserver.access.throttle import DIGEST_BLAMED, DIGEST_FORGIVEN, NAME_SLOW_AFTER, Throttle, network_of
 from davserver.protocol.errors import TooManyRequests, Unauthorized
+from davserver.storage.shared_key import shared_key
 from davserver.storage.sqlite import SqliteState
 
 HERE, THERE = "192.0.2.1", "198.51.100.7"
@@ -27,14 +31,18 @@ def state(tmp_path: Path) -> Iterator[SqliteState]:
 
 
 def throttling(state: SqliteState, **options: object) -> Throttle:
-    values = {"ban_after": 15, "ban_time": 1800.0, "key": shared_key(state), **options}
+    values = {"ban_after": 15, "ban_time": 1800.0, "key": shared_key(state, "throttle"), **options}
     return Throttle(state, **values)  # type: ignore[arg-type]
+
+
+#: In place of a guess: a login by Digest.
+DIGEST = object()
 
 
 def fail(throttle: Throttle, guess: object, now: float, address: str = HERE, name: str = "alice") -> int:
     """Seconds to wait; 0: it was looked at, and was wrong; -1: as before, and it was no new guess."""
     try:
-        with throttle.attempt(address, name, str(guess).encode(), now) as attempt:
+        with throttle.attempt(address, name, None if guess is DIGEST else str(guess).encode(), now) as attempt:
             return 0 if attempt.is_new else -1
     except TooManyRequests as refused:
         return refused.retry_after
@@ -90,7 +98,8 @@ def test_a_thousand_at_the_same_moment_are_no_way_around(state: SqliteState) -> 
     threads = [threading.Thread(target=guess, args=(number,)) for number in range(40)]
     for thread in threads:
         thread.start()
-    while len(refused) < 25:
+    deadline = time.monotonic() + 20
+    while len(refused) < 25 and time.monotonic() < deadline:
         threads[0].join(0.01)
     assert len(looked_at) == 15
     inside.wait()
@@ -226,6 +235,105 @@ def test_behind_an_address_of_many_each_name_is_counted_by_itself(address: str, 
     assert succeed(throttle, 100, address, "bob") == 0
 
 
+# --- Digest, where two wrong logins cannot be told from one that comes twice
+
+
+def drive(
+    throttle: Throttle, begin: float, seconds: float, every: float, name: str = "alice"
+) -> tuple[list[float], int]:
+    """A drive that asks every so often, mounted with a wrong password: when it was looked at, and lines in the log."""
+    looked_at, lines, now = [], 0, begin
+    while now < begin + seconds:
+        said = fail(throttle, DIGEST, now, name=name)
+        if said <= 0:
+            looked_at.append(now)
+        lines += said == 0
+        now += every
+    return looked_at, lines
+
+
+def test_a_drive_with_a_mistyped_password_stops_nobody_else(state: SqliteState) -> None:
+    throttle = throttling(state)
+    for hour in range(3):
+        drive(throttle, 1000 + hour * 3600, 3600, every=5)
+        now = 1000 + (hour + 1) * 3600
+        for typo in range(2):  # somebody else may even mistype
+            assert fail(throttle, typo, now, name="bob") == 0
+        assert succeed(throttle, now, name="bob") == 0
+        with throttle.attempt(HERE, "carol", None, now) as attempt:
+            attempt.succeeded()
+
+
+def test_it_is_looked_at_less_and_less_often_and_again_when_its_password_is_right(state: SqliteState) -> None:
+    throttle = throttling(state)
+    looked_at, lines = drive(throttle, 0, 7200, every=1)
+    assert looked_at[:12] == [0, 1, 2, 3, 4, 5, 7, 11, 19, 35, 67, 131]
+    assert {later - earlier for earlier, later in pairwise(looked_at[12:])} == {120}
+    # As few lines as fail2ban does not mind: fewer than its maxretry in its findtime.
+    assert lines <= 7200 / 1800 * DIGEST_BLAMED
+    for moment in range(0, 7200, 600):
+        assert len([each for each in looked_at if moment <= each < moment + 1800]) <= (26 if moment < 1800 else 15)
+    # The password is put right: that works after two minutes at most, and then at once.
+    now = looked_at[-1] + 120
+    for _ in range(3):
+        with throttle.attempt(HERE, "alice", None, now) as attempt:
+            attempt.succeeded()
+    assert fail(throttle, DIGEST, now) == 0
+
+
+def test_who_guesses_by_digest_is_no_better_off(state: SqliteState) -> None:
+    """At full speed, on one name and on many."""
+    throttle = throttling(state)
+    assert sum(fail(throttle, DIGEST, 100 + number / 1000) <= 0 for number in range(1000)) == 5
+    names = [f"user {number}" for number in range(1000)]
+    assert sum(fail(throttle, DIGEST, 5000 + number / 1000, name=name) <= 0 for number, name in enumerate(names)) == 5
+    tried = sum(fail(throttle, DIGEST, 9000 + number / 1000, name=f"user {number % 3}") <= 0 for number in range(999))
+    assert tried <= 15
+    # Slowly, and on as many as it takes: what is forgiven one drive is forgiven once.
+    for names in 1, 2, 3, 5, 9:
+        now, tried = names * 100_000.0, 0
+        for number in range(1800 // 5):
+            name = f"user {number % names}"
+            tried += fail(throttle, DIGEST, now + number * 5, f"10.0.0.{names}", name) <= 0
+        assert tried <= 15 * DIGEST_FORGIVEN + 15
+
+
+def test_at_the_same_moment_digest_is_no_way_around(state: SqliteState) -> None:
+    throttle = throttling(state)
+    inside, looked_at, refused = threading.Barrier(16, timeout=20), list[int](), list[int]()
+
+    def guess(number: int) -> None:
+        try:
+            with throttle.attempt(HERE, "alice", None, 100):
+                looked_at.append(number)
+                inside.wait()
+        except TooManyRequests:
+            refused.append(number)
+
+    threads = [threading.Thread(target=guess, args=(number,)) for number in range(40)]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + 20
+    while len(refused) < 25 and time.monotonic() < deadline:
+        threads[0].join(0.01)
+    assert len(looked_at) == 15
+    inside.wait()
+    for thread in threads:
+        thread.join(20)
+    # Each has been counted, and the name waits.
+    assert fail(throttle, DIGEST, 101) == 119
+    assert fail(throttle, DIGEST, 220) == -1
+    # What was sent beside it in another way is a guess as ever.
+    assert fail(throttle, "x", 221) == 0
+
+
+def test_one_that_is_right_forgives_those_beside_it(state: SqliteState) -> None:
+    throttle = throttling(state)
+    with throttle.attempt(HERE, "alice", None, 100), throttle.attempt(HERE, "alice", None, 100) as right:
+        right.succeeded()
+    assert [fail(throttle, DIGEST, 100) for _ in range(5)] == [0, 0, -1, -1, -1]
+
+
 # --- together with logins
 
 
@@ -267,3 +375,35 @@ def test_fail2ban_reads_the_line(name: str, address: str) -> None:
     assert found is not None
     assert found["host"] == address
     assert re.search(pattern.replace("<HOST>", r"(?P<host>[0-9a-fA-F.:]+)"), line + " and more") is None
+
+
+def test_a_drive_with_a_mistyped_password_by_digest(
+    state: SqliteState, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whether it takes a new nonce each time or goes on with one."""
+    world = World(tmp_path, account("alice", "wonder"), account("bob", "x"))
+    nonce = world.nonces.new(1001)
+    access = Access(
+        Directory([Listed([account("alice", "wonder"), account("bob", "x")])]),
+        rules(), realm="my files", digest=world.digest, attempts=throttling(state),
+    )  # fmt: skip
+
+    def statuses(now: float, **changed: object) -> int:
+        field = world.login(uri="/", **changed)
+        try:
+            access.identify(asking(field, now))
+        except (Unauthorized, TooManyRequests) as refused:
+            return refused.status
+        return 200
+
+    drive = [statuses(1002 + n * 5, password="wunder", nonce=None if n % 2 else nonce, nc=f"{n + 1:08x}")
+             for n in range(360)]  # fmt: skip
+    assert set(drive) == {401, 429}
+    assert drive.count(401) < 30
+    assert [line for line in caplog.messages if "login failed" in line] == [
+        'login failed: address=192.0.2.1 scheme=digest user="alice"'
+    ] * DIGEST_BLAMED
+    now = 1002 + 360 * 5
+    assert statuses(now, username="bob", password="x") == 200
+    assert statuses(now + 120) == 200
+    world.nonces.close()

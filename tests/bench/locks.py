@@ -73,13 +73,13 @@ def lock_many(shares: Shares, start: int, count: int) -> None:
     table, now = LockTable(shares.state), shares.locks.now()
     made = Lock("", path("/"), Depth.ZERO, Scope.EXCLUSIVE, Kind.WRITE, Principal(""), None, now, now, now + 86400)
     with shares.state.transaction():
-        _, last, _ = table.advance(now, count)
+        last = table.standing(path("/"), (), Principal("")).number
         for number in range(start, start + count):
             table.insert(
                 replace(
                     made, token=new_token(), root=path(f"/locked/{number // 100}/document-{number}.docx"),
                     owner=b'<D:owner xmlns:D="DAV:"><D:href>DOMAIN\\somebody</D:href></D:owner>',
-                    id=last - count + 1 + number - start, principal=Principal(f"u{number % 500}"),
+                    id=last + 1 + number - start, principal=Principal(f"u{number % 500}"),
                     client_address="192.0.2.7", client_agent="Microsoft-WebDAV-MiniRedir/10.0.19045",
                 )
             )  # fmt: skip

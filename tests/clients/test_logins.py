@@ -218,3 +218,22 @@ def test_a_login_from_a_banned_name_is_429_with_its_time(tmp_path: Path) -> None
         assert len(lines) == 12 - len(refused)
         assert 'WARNING login failed: address=127.0.0.1 scheme=basic user="alice"' in lines[0]
         assert requests.get(server.url, auth=("Jürgen".encode(), PASSWORD)).status_code == 200
+
+
+def test_a_drive_with_a_mistyped_password_stops_nobody_else(tmp_path: Path) -> None:
+    """By Digest, where each of its requests looks like another guess; over two workers, behind one address of many."""
+    with Process(tmp_path, "-c", str(configure(tmp_path, trusted_proxies=["127.0.0.1"]))) as server:
+        home = {"X-Forwarded-For": "192.0.2.77"}
+        drive = HTTPDigestAuth("alice", "mistyped")
+        seen = [
+            requests.request("PROPFIND", server.url, auth=drive, headers={**home, "Depth": "0"}).status_code
+            for _ in range(30)
+        ]
+        assert set(seen) == {401, 429}
+        lines = [line for line in server.output if "login failed" in line]
+        assert len(lines) == 2
+        assert "address=192.0.2.77 scheme=digest" in lines[0]
+        for login in ("Jürgen".encode(), PASSWORD), HTTPDigestAuth("Jürgen", PASSWORD):
+            assert requests.get(server.url, auth=login, headers=home).status_code == 200  # type: ignore[arg-type]
+        # Nor its user elsewhere.
+        assert requests.get(server.url, auth=HTTPDigestAuth("alice", PASSWORD)).status_code == 200

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 
-from davserver.protocol import conditions, digests, headers, xml
+from davserver.protocol import conditions, dates, digests, headers, xml
 from davserver.protocol.errors import Refused
 from davserver.protocol.headers import ETag
 from davserver.protocol.locks import Depth
@@ -53,7 +53,7 @@ def fields(data: bytes) -> None:
         headers.parse_overwrite,
         headers.parse_lock_token,
         headers.parse_etags,
-        headers.parse_http_date,
+        dates.parse_http_date,
         headers.parse_update_range,
         lambda value: headers.parse_preferences(value, value),
         lambda value: headers.accepts(value, ("application/xml", "application/json", "text/html")),
@@ -82,8 +82,8 @@ def preconditions(data: bytes) -> None:
     found = Headers({name: value for name, _, value in lines})
     with suppress(Refused):
         digests.parse_digests(found, whole=True)
-    wanted = conditions.parse_preconditions(found, "")
     for method in ("GET", "PUT"):
+        wanted = conditions.parse_preconditions(found, "", method)
         with suppress(Refused):
             conditions.submitted_tokens(found, wanted, method)
             conditions.check(wanted, method, DavPath.parse("/f"), lambda _: _STATE)

@@ -33,6 +33,9 @@ class Here:
     def rights(self, entry: Entry) -> Rights:
         return tuple(Action)
 
+    def owner(self, entry: Entry) -> str:
+        return "<D:href>/-/principals/100%25/</D:href>"
+
     def lockdiscovery(self, entry: Entry) -> str:
         return "<D:lockdiscovery/>"
 

@@ -129,11 +129,9 @@ def test_a_huge_xml_body_is_413(dav: Dav, folder: str) -> None:
 
 def test_depth_infinity_is_refused_unless_switched_on(dav: Dav, folder: str) -> None:
     """RFC 4918 §9.1."""
-    for depth in ("infinity", None):
-        headers = {} if depth is None else {"Depth": depth}
-        answer = dav("PROPFIND", folder, b"", headers)
-        assert answer.status == 403
-        assert answer.find("/D:error/D:propfind-finite-depth")
+    answer = dav("PROPFIND", folder, b"", Depth="infinity")
+    assert answer.status == 403
+    assert answer.find("/D:error/D:propfind-finite-depth")
 
 
 def test_depth_means_nothing_to_proppatch(dav: Dav, folder: str) -> None:

@@ -28,8 +28,9 @@ from davserver.protocol.conditions import (
     parse_preconditions,
     submitted_tokens,
 )
+from davserver.protocol.dates import format_http_date
 from davserver.protocol.errors import BadRequest, PreconditionFailed
-from davserver.protocol.headers import ETag, ETagList, format_http_date
+from davserver.protocol.headers import ETag, ETagList
 from davserver.protocol.messages import Headers
 from davserver.protocol.paths import DavPath
 
@@ -442,12 +443,12 @@ def test_the_two_halves_of_the_question() -> None:
     """If and Office's token speak of locks; what HTTP asks beside them is another question."""
     there = world({TARGET.key: state("v1", T1)})
     for fields in ({"If": f"(<{T2}>)"}, {"Lock-Token": f"<{T2}>"}):
-        wanted = parse_preconditions(Headers(fields), "")
+        wanted = parse_preconditions(Headers(fields), "", "PUT")
         assert check_http(wanted, "PUT", TARGET, there)
         with pytest.raises(PreconditionFailed):
             check_if(wanted, "PUT", TARGET, there)
     for fields in ({"If-Match": '"v0"'}, {"If-None-Match": "*"}, {"If-Unmodified-Since": BEFORE}):
-        wanted = parse_preconditions(Headers(fields), "")
+        wanted = parse_preconditions(Headers(fields), "", "PUT")
         check_if(wanted, "PUT", TARGET, there)
         with pytest.raises(PreconditionFailed):
             check_http(wanted, "PUT", TARGET, there)
@@ -497,13 +498,13 @@ def test_every_token_in_the_header_counts_as_submitted(value: str, tokens: set[s
 )
 def test_what_counts_as_submitted(method: str, fields: dict[str, str], tokens: set[str]) -> None:
     headers = Headers(fields)
-    assert submitted_tokens(headers, parse_preconditions(headers, ""), method) == tokens
+    assert submitted_tokens(headers, parse_preconditions(headers, "", method), method) == tokens
 
 
 def test_a_put_with_a_malformed_lock_token_is_a_bad_request() -> None:
     headers = Headers({"Lock-Token": "garbage"})
     with pytest.raises(BadRequest):
-        submitted_tokens(headers, parse_preconditions(headers, ""), "PUT")
+        submitted_tokens(headers, parse_preconditions(headers, "", "PUT"), "PUT")
 
 
 # --- RFC 9110 §13
@@ -521,7 +522,7 @@ def test_preconditions_are_read_from_headers() -> None:
             "Lock-Token": "<t:y>",
         }
     )
-    assert parse_preconditions(headers, "/dav") == Preconditions(
+    assert parse_preconditions(headers, "/dav", "PUT") == Preconditions(
         IfHeader((StateList(DavPath(("a",)), (StateToken("t:x"),)),)),
         ETagList(True),
         ETagList(False, (ETag("a"),)),
@@ -529,9 +530,9 @@ def test_preconditions_are_read_from_headers() -> None:
         None,
         "t:y",
     )
-    assert parse_preconditions(Headers({}), "") == Preconditions()
+    assert parse_preconditions(Headers({}), "", "PUT") == Preconditions()
     with pytest.raises(BadRequest):
-        parse_preconditions(Headers({"If": ""}), "")
+        parse_preconditions(Headers({"If": ""}), "", "PUT")
 
 
 GO, UNCHANGED, FAILED = "go", "304", "412"
@@ -608,7 +609,7 @@ FILE, FOLDER = state("v1", T1), state(None)
     ],
 )
 def test_preconditions(method: str, fields: dict[str, str], there: ResourceState, outcome: str) -> None:
-    preconditions = parse_preconditions(Headers(fields), "")
+    preconditions = parse_preconditions(Headers(fields), "", method)
     states = world({TARGET.key: there})
     if outcome == FAILED:
         with pytest.raises(PreconditionFailed) as refusal:
@@ -648,7 +649,7 @@ def test_where_nothing_is_asked_nothing_is_looked_at() -> None:
     def look(path: DavPath) -> ResourceState:
         raise AssertionError("nobody asked for this")
 
-    asked = parse_preconditions(Headers({"Depth": "0", "Host": "x"}), "")
+    asked = parse_preconditions(Headers({"Depth": "0", "Host": "x"}), "", "PUT")
     for method in ("GET", "PUT", "LOCK"):
         check_if(asked, method, DavPath(("f",)), look)
         assert check_http(asked, method, DavPath(("f",)), look)

@@ -12,19 +12,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from davserver.protocol.dates import format_http_date, format_iso_date, parse_http_date
 from davserver.protocol.errors import BadGateway, BadRequest, RangeNotSatisfiable, Refused
 from davserver.protocol.headers import (
     ETag,
     ETagList,
     accepts,
-    format_http_date,
-    format_iso_date,
     is_state_token,
     parse_depth,
     parse_destination,
     parse_etag,
     parse_etags,
-    parse_http_date,
     parse_lock_token,
     parse_overwrite,
     parse_preferences,

@@ -5,6 +5,7 @@ What is asserted is who holds threads and that everybody is answered; how long t
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -12,9 +13,10 @@ from pathlib import Path
 
 import pytest
 from serving import Running, serving
-from wire import Dav, Raw
+from wire import Dav, Raw, lockinfo
 
 from davserver.protocol.paths import DavPath
+from davserver.server.http import connections
 from davserver.server.http.server import Limits
 from davserver.storage.node import OpenFile
 from davserver.storage.tree import Tree
@@ -96,6 +98,45 @@ def test_readers_that_stop_cost_no_thread(running: Running) -> None:
         assert dav("OPTIONS", "/").status == 200
         assert running.server.requests.busy <= 2
     dav.close()
+
+
+def test_who_waits_for_the_disk_leaves_the_lead_to_those_who_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Locks that are asked for at the same time share a flush. The watch, which would help in a moment, sleeps here."""
+    monkeypatch.setattr(connections, "TICK", 3.0)
+    flush, flushing, go_on, answered = os.fdatasync, threading.Event(), threading.Event(), threading.Event()
+    flushes: list[bool] = []
+
+    def slow(fd: int) -> None:
+        if flushing.is_set():
+            flushes.append(answered.wait(1))
+        else:
+            flushing.set()
+            assert go_on.wait(60)
+        flush(fd)
+
+    def lock(name: str) -> bytes:
+        body = lockinfo()
+        return f"LOCK /{name} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+
+    with serving(tmp_path, durability="full") as running, ExitStack() as stack:
+        for name in ("f", "g"):
+            (running.root / name).write_bytes(b"x")
+        first, second, reader = many(running, 3, stack)
+        for raw in (first, second, reader):
+            raw.send(OPTIONS)
+            assert raw.answer()[0] == 200
+        monkeypatch.setattr(os, "fdatasync", slow)
+        first.send(lock("f"))
+        assert flushing.wait(60)
+        second.send(lock("g"))
+        reader.send(b"GET /f HTTP/1.1\r\nHost: x\r\n\r\n")
+        go_on.set()
+        assert reader.answer()[0] == 200
+        answered.set()
+        assert (first.answer()[0], second.answer()[0]) == (200, 200)
+        assert flushes == [True]
 
 
 def test_a_request_that_takes_long_holds_nobody_up(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -158,3 +158,17 @@ def test_a_certificate_that_is_none_changes_nothing() -> None:
             adapter.load(*wrong)
     assert adapter.context is context
     assert adapter.certificate == pair("one")["cert"]
+
+
+def test_its_ciphers_are_those_of_today(secure: Running) -> None:
+    """Forward secrecy, a key of 128 bits at least, no SHA-1, nobody anonymous."""
+    context = secure.server.ssl_adapter.context
+    ciphers = context.get_ciphers()
+    assert len(ciphers) > 3
+    for cipher in ciphers:
+        assert cipher["kea"] in ("kx-ecdhe", "kx-dhe", "kx-any"), cipher  # any: of TLS 1.3, all of which have it
+        assert cipher["auth"] in ("auth-ecdsa", "auth-rsa", "auth-any"), cipher
+        assert cipher["strength_bits"] >= 128, cipher
+        assert cipher["digest"] in (None, "sha256", "sha384"), cipher
+    assert context.options & ssl.OP_NO_RENEGOTIATION
+    assert context.options & ssl.OP_NO_COMPRESSION

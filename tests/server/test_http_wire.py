@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+import time
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
@@ -304,7 +305,10 @@ def test_every_refusal_leaves_a_line(raw: Raw, caplog: pytest.LogCaptureFixture,
     caplog.set_level("INFO", "davserver.access")
     raw.send(data)
     assert raw.answer()[0] >= 400
-    assert [record.message for record in caplog.records if line in record.message]
+    end = time.monotonic() + 20  # the line is written when the answer has gone out
+    while not [record.message for record in caplog.records if line in record.message]:
+        assert time.monotonic() < end, caplog.messages
+        time.sleep(0.01)
 
 
 def test_a_download_that_is_given_up_is_logged_with_what_was_sent(

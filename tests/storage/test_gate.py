@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -14,6 +16,7 @@ from serving import serving
 
 from davserver.protocol.errors import Unavailable
 from davserver.protocol.paths import ROOT, DavPath
+from davserver.storage import gate as gate_module
 from davserver.storage.gate import Gate
 
 
@@ -133,22 +136,18 @@ def test_the_block_may_raise(tmp_path: Path) -> None:
     assert not waits(gate, [], ["/"])
 
 
+HOLDER = (
+    "import sys\n"
+    "from davserver.storage.gate import Gate\n"
+    "from davserver.protocol.paths import ROOT\n"
+    "with Gate(sys.argv[1]).reserve([ROOT]):\n"
+    "    print('held', flush=True)\n"
+    "    sys.stdin.read()\n"
+)
+
+
 def test_a_killed_process_leaves_no_reservation(tmp_path: Path) -> None:
-    holder = subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            "import sys\n"
-            "from davserver.storage.gate import Gate\n"
-            "from davserver.protocol.paths import ROOT\n"
-            "with Gate(sys.argv[1]).reserve([ROOT]):\n"
-            "    print('held', flush=True)\n"
-            "    sys.stdin.read()\n",
-            str(tmp_path),
-        ],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdin=-1, stdout=-1)
     with holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
@@ -164,6 +163,25 @@ def test_a_killed_process_leaves_no_reservation(tmp_path: Path) -> None:
         holder.kill()
         assert entered.wait(10)
         other.join()
+
+
+def test_a_stopped_process_is_not_waited_for_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate_module, "PATIENCE", 0.2)
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdin=-1, stdout=-1)
+    with holder:
+        assert holder.stdout is not None
+        assert holder.stdin is not None
+        assert holder.stdout.readline() == b"held\n"
+        os.kill(holder.pid, signal.SIGSTOP)
+        gate = Gate(str(tmp_path))
+        for _ in range(2):
+            with pytest.raises(Unavailable), gate.reserve([path("/deep/inside")]):
+                raise AssertionError("nobody gets here")
+        os.kill(holder.pid, signal.SIGCONT)
+        holder.stdin.close()
+        assert holder.wait(20) == 0
+        with gate.reserve([path("/deep/inside")]):
+            pass
 
 
 def test_a_kernel_without_room_for_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import threading
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from davserver.storage import nonces as nonces_module
+from davserver.storage.gate import flock, take
 from davserver.storage.nonces import Fate, Nonces
 
 GOOD, STALE, REPLAYED = Fate.GOOD, Fate.STALE, Fate.REPLAYED
@@ -82,6 +84,18 @@ def test_no_count_is_good_twice(tmp_path_factory: pytest.TempPathFactory, counts
             assert count in good  # what is new and not too old is not lost
         highest = max(highest, count)
     found.close()
+
+
+def test_a_slot_that_a_stopped_process_holds_makes_a_nonce_stale(
+    tmp_path: Path, nonces: Nonces, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nonces_module, "PATIENCE", 0.05)
+    nonce = nonces.new(1234.5)
+    (file,) = [path for path in tmp_path.iterdir() if path.stat().st_size > 4096]
+    with file.open("r+b") as held:
+        assert take(held.fileno(), flock(fcntl.F_WRLCK, 0, 0), 0)
+        assert nonces.use(nonce, 1) is STALE
+    assert nonces.use(nonce, 1) is GOOD
 
 
 def test_counts_outlive_the_process(tmp_path: Path) -> None:

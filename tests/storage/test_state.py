@@ -210,6 +210,116 @@ def test_what_may_not_be_on_the_disk_is_not_acknowledged(state: SqliteState, mon
     put(state, 2)
 
 
+class Disk:
+    """What of the log is on it, as the kernel tells: a flush fails once, and what it should have written is then
+    taken for written, though it never was."""
+
+    def __init__(self, state: SqliteState, patch: pytest.MonkeyPatch) -> None:
+        self.log = f"{state._path}-wal"
+        self.content = b""
+        self.fails = False
+        #: Of the log: what was written to it again since the last flush that failed.
+        self.again: set[int] = set()
+        self.lost = False
+        self._pwrite = os.pwrite
+        patch.setattr(os, "fdatasync", self.flush)
+        patch.setattr(os, "pwrite", self.write)
+
+    def write(self, fd: int, data: bytes, offset: int) -> int:
+        if os.fstat(fd).st_ino == os.stat(self.log).st_ino:
+            assert os.pread(fd, len(data), offset) == data, "the log is SQLite's: it is only written as it is"
+            self.again.update(range(offset, offset + len(data), 512))
+        return self._pwrite(fd, data, offset)
+
+    def flush(self, _: int) -> None:
+        if self.fails:
+            self.lost, self.again = True, set()
+            raise OSError(5, "Input/output error")
+        now = Path(self.log).read_bytes()
+        if not self.lost or self.again >= set(range(0, len(now), 512)):
+            self.content, self.lost = now, False
+
+    def value(self, folder: Path) -> object:
+        """What a server finds after a power cut."""
+        folder.mkdir()
+        for suffix in ("", "-wal"):
+            (folder / f"state.db{suffix}").write_bytes(Path(self.log.removesuffix("-wal") + suffix).read_bytes())
+        (folder / "state.db-wal").write_bytes(self.content)
+        state = SqliteState(str(folder), durable=True)
+        ((value,),) = state.query(LATEST)
+        state.close()
+        return value
+
+
+def test_after_a_flush_that_failed_none_is_believed_until_the_log_is_written_anew(
+    tmp_path: Path, state: SqliteState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        disk = Disk(state, patch)
+        put(state, 1)
+        disk.fails = True
+        with pytest.raises(Unavailable):
+            put(state, 2)
+        ((before,),) = state.query(LATEST)
+        for _ in range(2):
+            with pytest.raises(Unavailable):
+                put(state, 3)
+            assert state.query(LATEST) == [(before,)]  # it is refused before anything is committed
+        disk.fails = False
+        put(state, 4)
+        content = disk.content
+    disk.content = content
+    assert disk.value(tmp_path / "after") == 4
+
+
+def test_a_log_that_cannot_be_written_anew_lets_nothing_pass(
+    state: SqliteState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> int:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", fail)
+        with pytest.raises(Unavailable):
+            put(state, 1)
+    monkeypatch.setattr(os, "pwrite", fail)
+    with pytest.raises(Unavailable):
+        put(state, 2)
+    monkeypatch.undo()
+    put(state, 3)
+    assert state.query(LATEST) == [(3,)]
+
+
+def test_a_flush_that_fails_is_the_failure_of_all_who_wait_for_it(
+    state: SqliteState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel tells it once: the next flush would succeed."""
+    begun, go_on, calls = threading.Event(), threading.Event(), []
+    flush = state._flush
+    assert flush is not None
+
+    def fail_once(fd: int) -> None:
+        calls.append(fd)
+        if len(calls) == 1:
+            begun.set()
+            assert go_on.wait(20)
+            raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fdatasync", fail_once)
+    results: list[object] = []
+    threads = [threading.Thread(target=lambda n=n: results.extend(in_thread(lambda: put(state, n)))) for n in (1, 2)]
+    threads[0].start()
+    assert begun.wait(20)
+    threads[1].start()
+    while flush._asked < 2:  # committed, and waiting for a flush
+        threads[1].join(0.01)
+    go_on.set()
+    for thread in threads:
+        thread.join()
+    assert [type(result) for result in results] == [Unavailable, Unavailable]
+    assert len(calls) == 1
+
+
 def test_a_full_disk_is_507(state: SqliteState) -> None:
     ((pages,),) = state.query("PRAGMA page_count")
     state.query(f"PRAGMA max_page_count = {pages}")

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from world import World, names, read, staged_names, write
 
-from davserver.protocol.errors import Forbidden, Refused, Unavailable
-from davserver.storage import rename
+from davserver.protocol.errors import Forbidden, Refused, Unavailable, Unfinished
+from davserver.storage import changes, rename, staged
 from davserver.storage.journal import Journal
 from davserver.storage.recovery import recover_all
 
@@ -54,8 +54,9 @@ def contents(world: World) -> dict[str, bytes]:
 @pytest.mark.parametrize("name", CHANGES)
 def test_rows_that_cannot_be_changed_undo_the_rename(name: str, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Journal, "drop", unavailable)
-    with pytest.raises(Unavailable):
+    with pytest.raises(Unavailable) as refused:
         CHANGES[name](world)
+    assert refused.value.message == "injected"  # and not that something has happened
     assert contents(world) == BEFORE
     monkeypatch.undo()
     recover_all(world.shares)
@@ -73,7 +74,7 @@ def test_what_cannot_be_undone_is_finished_later(name: str, world: World, monkey
     monkeypatch.setattr(rename, "exchange", lambda *_: False)
     with monkeypatch.context() as patch:
         patch.setattr(Journal, "drop", unavailable)
-        with pytest.raises(Unavailable):
+        with pytest.raises(Unfinished):
             CHANGES[name](world)
         assert contents(world)["g"] == b"f"
     recover_all(world.shares)
@@ -101,7 +102,7 @@ def test_a_commit_that_may_have_been_made_is_not_undone(
 
     monkeypatch.setattr(Journal, "has", has)
     monkeypatch.setattr(Journal, "drop", drop)
-    with pytest.raises(Unavailable):
+    with pytest.raises(Unfinished):
         world.move("/f", "/new", replacing=False)
     monkeypatch.undo()
     assert sorted(contents(world)) == ["g", "new", "plain"]
@@ -115,7 +116,7 @@ def test_a_name_that_somebody_has_taken_is_not_taken_back(world: World, monkeypa
         raise Unavailable("injected")
 
     monkeypatch.setattr(Journal, "drop", drop)
-    with pytest.raises(Unavailable):
+    with pytest.raises(Unfinished):
         world.move("/f", "/new", replacing=False)
     monkeypatch.undo()
     recover_all(world.shares)
@@ -136,6 +137,25 @@ def test_an_old_file_that_cannot_step_aside_stays(world: World, monkeypatch: pyt
     assert contents(world) == BEFORE
     assert world.colours == {"/f": "f", "/g": "g"}
     assert world.journal.all() == []
+
+
+@pytest.mark.parametrize("name", ["move", "carry"])
+def test_what_failed_first_is_what_is_told(name: str, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the rename nor the rows: nothing was changed, and an intent stays that has nothing to finish."""
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EACCES, "EACCES")
+
+    for module in (changes, staged):
+        monkeypatch.setattr(module, "rename_new", fail)
+    monkeypatch.setattr(Journal, "drop", unavailable)
+    with pytest.raises(Forbidden):
+        CHANGES[name](world)
+    monkeypatch.undo()
+    assert contents(world) == BEFORE
+    recover_all(world.shares)
+    assert world.journal.all() == []
+    assert world.colours == {"/f": "f", "/g": "g"}
 
 
 def test_a_copy_that_cannot_be_read_is_no_copy(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

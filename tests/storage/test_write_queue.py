@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -62,6 +64,26 @@ def test_a_killed_process_leaves_the_line(tmp_path: Path) -> None:
         holder.kill()
         assert entered.wait(10)
         other.join()
+
+
+def test_a_stopped_process_is_not_waited_for_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has not died, so the kernel frees nothing: who waits is told in time, and when it goes on all is well."""
+    monkeypatch.setattr(write_queue, "PATIENCE", 0.2)
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdin=-1, stdout=-1)
+    with holder:
+        assert holder.stdout is not None
+        assert holder.stdin is not None
+        assert holder.stdout.readline() == b"held\n"
+        os.kill(holder.pid, signal.SIGSTOP)
+        queue = WriteQueue(str(tmp_path))
+        for _ in range(2):
+            with pytest.raises(Unavailable), queue.turn():
+                raise AssertionError("nobody gets here")
+        os.kill(holder.pid, signal.SIGCONT)
+        holder.stdin.close()
+        assert holder.wait(20) == 0
+        with queue.turn():
+            pass
 
 
 def test_who_waits_too_long_behind_his_own_gives_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

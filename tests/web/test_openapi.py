@@ -26,14 +26,15 @@ def document(stranger: User) -> dict[str, Any]:
 def test_it_names_every_resource_and_nothing_else(document: dict[str, Any], client: Local) -> None:
     assert document["openapi"] == "3.1.0"
     named = {(path, method) for path, item in document["paths"].items() for method in item}
-    assert len(named) == 16
+    assert len(named) == 20
     beside = client.app._terminal.beside  # type: ignore[attr-defined]
     rules = {
         (re.sub(r"<(?:[^:>]*:)?(\w+)>", r"{\1}", rule.rule).removeprefix(BASE), method.lower())
         for rule in beside._app.url_map.iter_rules()
         for method in rule.methods - {"HEAD", "OPTIONS"}
     }
-    assert rules == named | {("/openapi.json", "get")}
+    page = {("/-/app-passwords", "get"), ("/-/app-passwords", "post")}
+    assert rules == named | {("/openapi.json", "get")} | page
 
 
 def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
@@ -53,7 +54,7 @@ def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
         for response in each["responses"].values()
         for link in response.get("links", {}).values()
     ]
-    assert len(linked) == 9
+    assert len(linked) == 11
     assert set(linked) <= operations
 
 
@@ -116,4 +117,4 @@ def test_a_fuzzer_finds_nothing(tmp_path: Path) -> None:
         )
     said = "\n".join(line[:500] for line in run.stdout.splitlines())
     assert run.returncode == 0, said[-8000:]
-    assert "15 selected" in said
+    assert "19 selected" in said

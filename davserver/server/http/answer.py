@@ -7,7 +7,7 @@ from functools import lru_cache
 from time import time
 from typing import NamedTuple
 
-from davserver.protocol.headers import format_http_date
+from davserver.protocol.dates import format_http_date
 
 
 class Plan(NamedTuple):

@@ -65,6 +65,8 @@ class Connections(ConnectionManager):
         #: The connection that the leader serves, if any.
         self._seat: dict[DavConnection, bool] = {}
         self._turns = 0
+        #: The thread that has taken the lead last.
+        self._leader = 0
         # Held by whoever changes who leads, what is polled from outside of the lead, or the deadlines.
         self._lock = threading.RLock()
         self._alarm = threading.Semaphore(0)
@@ -88,6 +90,7 @@ class Connections(ConnectionManager):
 
     def lead(self) -> None:
         """Poll and serve. Returns when another thread leads, or when there is nothing left to do."""
+        self._leader = threading.get_ident()
         polled, ready, poll, wait = self._polled, self._ready, self._epoll.poll, self._balance.wait
         while not self._stopping or self._drain():
             wait(True)
@@ -166,11 +169,21 @@ class Connections(ConnectionManager):
 
     # --- who leads
 
-    def step_aside(self, conn: DavConnection) -> None:
-        """The thread that serves `conn` is going to wait: let another one lead."""
+    def step_aside(self, conn: DavConnection) -> bool:
+        """The thread that serves `conn` is going to wait: let another one lead. False: none can be had, and everybody
+        waits with it."""
         if conn in self._seat:
             with self._lock:
                 self._replace_leader(conn)
+        return conn not in self._seat
+
+    def step_aside_for_others(self) -> None:
+        """Whoever calls is going to wait for the disk, perhaps: let another thread lead if there is work for it."""
+        if threading.get_ident() != self._leader:
+            return
+        for conn in tuple(self._seat):
+            if self._ready or any(fd != conn.fd for fd, _ in self._epoll.poll(0, 2)):
+                self.step_aside(conn)
 
     def watch(self) -> None:
         """See to it that the lead never rests with a thread that takes long over a request. Runs until the end."""
@@ -256,7 +269,7 @@ class Connections(ConnectionManager):
         except BlockingIOError:
             return False
         except OSError as error:
-            if error.errno in _NO_ROOM and not self._make_room():
+            if error.errno in _NO_ROOM and _is_readable(fd) and not self._make_room():
                 _log.warning("no connection can be accepted: %s", error.strerror)
                 self._rest(fd)
             return False  # otherwise the client went away before it was accepted
@@ -349,3 +362,10 @@ class Connections(ConnectionManager):
         with self._ringing:
             os.close(self._bell)
             self._bell = -1
+
+
+def _is_readable(listener: int) -> bool:
+    """Does anybody wait to be accepted? Without room for a descriptor the kernel does not even look."""
+    poll = select.poll()
+    poll.register(listener, select.POLLIN)
+    return bool(poll.poll(0))

@@ -82,6 +82,7 @@ class DavServer(Server):
         self._connections = Connections(self, listeners, balance or Balance())
         self.requests = Threads(self._connections.lead, limits.threads)
         self.step_aside = self._connections.step_aside
+        self.step_aside_for_others = self._connections.step_aside_for_others
         self._on_stop = on_stop
         self._held, self._holding = 0, threading.Lock()
         #: What is the same for every request.
