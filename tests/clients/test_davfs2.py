@@ -1,4 +1,4 @@
-"""davfs2: the share as a drive of a Linux machine, with its locks on, and programs that know nothing of WebDAV."""
+"""davfs2: a drive of 500 files, edits, df, two mounts that compete for one file, restarts under it, its locks on."""
 
 from __future__ import annotations
 

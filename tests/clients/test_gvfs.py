@@ -1,4 +1,7 @@
-"""GNOME's way to a share: `gio`, and behind it the daemon of gvfs that GNOME Files uses too, on a bus of its own."""
+"""GNOME Files (gvfs, by `gio`): mount, copy, list, move, remove, save with an ETag, somebody else's lock, its FUSE.
+
+What is driven is the daemon that GNOME Files uses too, on a session bus of its own.
+"""
 
 from __future__ import annotations
 
