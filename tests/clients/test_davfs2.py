@@ -1,4 +1,4 @@
-"""davfs2: the share as a drive of a Linux machine, with its locks on, and programs that know nothing of WebDAV."""
+"""davfs2: a drive of 500 files, edits, df, two mounts that compete for one file, restarts under it, its locks on."""
 
 from __future__ import annotations
 
@@ -46,14 +46,33 @@ def mounted(folder: Path, url: str, *settings: str, login: str = "") -> Iterator
     conf.write_text("\n".join([CONF, f"secrets {secrets}", f'lock_owner "{folder.name}"', *settings, ""]))
     done = run(mount, url, str(point), "-o", f"conf={conf},uid=0,gid=0", PATH="/usr/sbin:/usr/bin:/sbin:/bin")
     assert done.returncode == 0, done.stderr
+    name = f"*{str(point).strip('/').replace('/', '-')}*"
+    pids: list[str] = []
+
+    def daemon() -> bool:
+        pids[:] = [file.read_text() for file in Path("/run/mount.davfs").glob(f"{name}.pid")]
+        return any(pids)
+
     try:
+        eventually(daemon)
         yield point
     finally:
-        # It returns when everything is uploaded.
-        if run("umount", str(point), timeout=100).returncode:
-            run("umount", "-l", str(point))
-        for cache in Path("/var/cache/davfs2").glob(f"*{str(point).strip('/').replace('/', '-')}*"):
+        # Everything is uploaded when the daemon has ended; `umount` without -i looks for that every three seconds.
+        if run("umount", "-i", str(point)).returncode:
+            run("umount", "-i", "-l", str(point))
+        end = time.monotonic() + 60
+        while any(is_running(int(pid)) for pid in pids):
+            assert time.monotonic() < end, "mount.davfs does not end"
+            time.sleep(0.05)
+        for cache in Path("/var/cache/davfs2").glob(name):
             shutil.rmtree(cache)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def tree(folder: Path) -> dict[str, str]:
@@ -243,11 +262,12 @@ def test_two_mounts_compete_for_one_file(logins: tuple[str, str], tmp_path: Path
             assert there.read_text() == "first\n"
         eventually(unlocked(server, "/f.txt", logins[0]))
         assert there.read_text() == "first\nby one\n"
+        eventually(holds(two / "f.txt", "first\nby one\n"))
         with (two / "f.txt").open("a") as theirs:
             theirs.write("by two\n")
         eventually(unlocked(server, "/f.txt", logins[0]))
         assert there.read_text() == "first\nby one\nby two\n"
-        assert (one / "f.txt").read_text() == "first\nby one\nby two\n"
+        eventually(holds(one / "f.txt", "first\nby one\nby two\n"))
 
 
 def test_two_mounts_never_write_at_the_same_time(tmp_path: Path) -> None:
@@ -309,10 +329,11 @@ def test_a_restart_under_the_mount(tmp_path: Path) -> None:
                 (two / "f.txt").open("a")
         eventually(unlocked(server, "/f.txt"))
         assert (server.root / "f.txt").read_text() == "before\nover the restart\n"
+        eventually(holds(two / "f.txt", "before\nover the restart\n"))
         with (two / "f.txt").open("a") as theirs:
             theirs.write("by two\n")
         eventually(unlocked(server, "/f.txt"))
-        assert (one / "f.txt").read_text() == "before\nover the restart\nby two\n"
+        eventually(holds(one / "f.txt", "before\nover the restart\nby two\n"))
 
 
 def test_what_was_written_while_there_was_no_server_arrives(tmp_path: Path) -> None:

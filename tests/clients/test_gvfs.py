@@ -1,4 +1,7 @@
-"""GNOME's way to a share: `gio`, and behind it the daemon of gvfs that GNOME Files uses too, on a bus of its own."""
+"""GNOME Files (gvfs, by `gio`): mount, copy, list, move, remove, save with an ETag, somebody else's lock, its FUSE.
+
+What is driven is the daemon that GNOME Files uses too, on a session bus of its own.
+"""
 
 from __future__ import annotations
 
@@ -78,20 +81,20 @@ def gio(tmp_path_factory: pytest.TempPathFactory, trusts: list[str]) -> Iterator
     session.end()
 
 
-@pytest.fixture(params=["anonymous", "basic", "digest", "tls"])
+@pytest.fixture(scope="module", params=["anonymous", "basic", "digest", "tls"])
 def served(
-    request: pytest.FixtureRequest, gio: Session, trusts: list[str], tmp_path: Path
+    request: pytest.FixtureRequest, gio: Session, trusts: list[str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Process, str]]:
     """(server, the URL at which it is mounted)"""
-    how = request.param
+    how, folder = request.param, tmp_path_factory.mktemp("served")
     if how == "tls" and not trusts:
         pytest.skip("only root may mount, over a file of trusted certificates (Debian: ca-certificates)")
     if how == "anonymous":
-        config = anonymous(tmp_path)
+        config = anonymous(folder)
     else:
         auth = {"digest": how == "digest", "basic": how != "digest"}
-        config = configure(tmp_path, auth=auth, tls=TLS if how == "tls" else {})
-    with Process(tmp_path, "-c", str(config)) as server:
+        config = configure(folder, auth=auth, tls=TLS if how == "tls" else {})
+    with Process(folder, "-c", str(config)) as server:
         url = f"{'davs' if how == 'tls' else 'dav'}://127.0.0.1:{server.port}/"
         asked = gio("mount", url, stdin=f"alice\n{PASSWORD}\n")
         assert ("Enter password for “my files”" in asked) is (how != "anonymous")
@@ -176,6 +179,7 @@ def test_saving_over_what_another_has_changed(served: tuple[Process, str], gio: 
     late = gio.tried("save", f"--etag={old}", f"{url}f.txt", stdin="third")
     assert late.returncode != 0
     assert gio("cat", f"{url}f.txt") == "second"
+    gio("remove", f"{url}f.txt")
 
 
 def test_what_somebody_has_locked_is_not_overwritten(gio: Session, tmp_path: Path) -> None:
