@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 TESTABLE := $(VENV)/.testable
 SOURCES := davserver tests
 
-.PHONY: help run test test-fast test-clients test-docker test-tools docs fuzz bench bench-files bench-locks lint format lock clean
+.PHONY: help run test test-fast test-clients test-docker test-tools docs soak fuzz bench bench-files bench-locks lint format lock clean
 
 help: ## Show what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -16,11 +16,12 @@ run: $(INSTALLED) ## Serve ./share at http://127.0.0.1:8080/
 	$(BIN)/davserver serve share
 
 test: $(TESTABLE) test-tools ## Run every test, with coverage
-	$(BIN)/pytest --cov --cov-report=term:skip-covered
+	$(BIN)/pytest -n auto -m "not slow" --cov --cov-report=
+	$(BIN)/pytest -m slow --cov --cov-append --cov-report=term:skip-covered
 	$(BIN)/coverage report --include='davserver/protocol/*,davserver/storage/*' --fail-under=100
 
 test-fast: $(TESTABLE) ## Run the tests that take no time
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -n auto -m "not slow"
 
 test-clients: $(TESTABLE) ## Run the tests that drive real clients, those that are installed
 	$(BIN)/pytest tests/clients
@@ -30,6 +31,11 @@ test-docker: $(TESTABLE) ## Build the image, and test it with whatever Docker en
 
 docs: $(TESTABLE) ## Write what is generated in docs/
 	$(BIN)/python tests/reference.py
+	$(BIN)/python tests/testing_page.py
+
+soak: $(TESTABLE) ## Load for SOAK_SECONDS (3600), 300 rounds of kills, 100 power cuts
+	SOAK_SECONDS=$(or $(SOAK_SECONDS),3600) $(BIN)/pytest -rP tests/faults/test_load.py
+	DEATH_ROUNDS=300 POWER_ROUNDS=100 $(BIN)/pytest -rP tests/faults/test_death.py tests/faults/test_power_cut.py
 
 fuzz: $(TESTABLE) ## Fuzz each parser for FUZZ_SECONDS (300)
 	for target in $$($(BIN)/python -c 'import sys; sys.path.insert(0, "tests/fuzz"); from targets import TARGETS; print(*TARGETS)'); \

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 import reference
+import testing_page
 from wire import Dav
 
 from davserver.cli import command_line
@@ -181,6 +182,11 @@ def test_configurations_can_be_loaded(page: Path, tmp_path: Path) -> None:
 
 def test_the_configuration_reference_is_current() -> None:
     assert reference.PAGE.read_text() == reference.page(reference.SOURCE.read_text()), "run: make docs"
+
+
+@pytest.mark.slow
+def test_the_page_about_tests_is_current() -> None:
+    assert testing_page.PAGE.read_text() == testing_page.page(testing_page.collected()), "run: make docs"
 
 
 def test_the_reference_names_every_setting() -> None:

@@ -256,6 +256,12 @@ class Unavailable(Refused):
         return (("Retry-After", str(self.retry_after)),)
 
 
+class Overloaded(Unavailable):
+    """Nobody is free to wait for the rest of the body."""
+
+    must_close = True
+
+
 class Unfinished(Unavailable):
     """The files were changed, and the state could not take note of it: that is made up for when it is back."""
 

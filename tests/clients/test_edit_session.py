@@ -1,4 +1,4 @@
-"""Two people and one document, with programs people have: curl and cadaver."""
+"""curl and cadaver: two people, one document, and a lock between them, with programs people have."""
 
 from __future__ import annotations
 

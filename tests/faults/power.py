@@ -58,6 +58,16 @@ class Disk:
         subprocess.run(["umount", str(self.place)], check=True)
         self._is_mounted = False
 
+    def replace(self) -> None:
+        """Another disk with the same content, where the old one has been cut and is still in use."""
+        subprocess.run(["umount", "--lazy", str(self.place)], check=True)
+        self._is_mounted = False
+        other = self._image.with_suffix(".copy")
+        shutil.copyfile(self._image, other)
+        self._image.unlink()
+        self._image = other
+        self.mount()
+
     def cut(self) -> None:
         """From now on every access fails, and what was not synced is gone."""
         fd = os.open(self.place, os.O_RDONLY)
@@ -69,7 +79,7 @@ class Disk:
     def __enter__(self) -> Disk:
         with ExitStack() as stack:
             stack.enter_context(_own_mounts())
-            stack.callback(self._image.unlink)
+            stack.callback(lambda: self._image.unlink())
             self.mount()
             stack.callback(lambda: self.unmount() if self._is_mounted else None)
             self._leave = stack.pop_all()

@@ -1,4 +1,4 @@
-"""A thousand connections that are kept, and two hundred people who edit documents, two of them at each.
+"""Load: a thousand connections that are kept, and two hundred people who edit documents, two of them at each.
 
 Each edits as Office does: PROPFIND, LOCK, GET, PUT, UNLOCK. No answer is wrong, no lock is lost or held twice, nobody
 reads anything but what the last holder wrote; memory and open files stay what they were. SOAK_SECONDS asks for more.
@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import time
 from collections import Counter
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -180,3 +181,30 @@ def test_everybody_is_answered_right_and_nothing_grows(tmp_path: Path) -> None:
         assert server.stop() == 0
         assert "Traceback" not in "".join(server.output)
     print(told)
+
+
+def test_ten_thousand_connections_that_do_nothing(tmp_path: Path) -> None:
+    """They cost no more than 20 kB each, and nobody else notices."""
+    count = min(10_000, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 500)
+    if count < 10_000:
+        pytest.skip(f"only {count} files may be open here: what 10,000 connections cost is NOT TESTED")
+    config = tmp_path / "davserver.yaml"
+    config.write_text(json.dumps({"workers": 1, "log": {"access": False}}))
+    with Process(tmp_path, "-c", str(config), "--log-level", "warning") as server, ExitStack() as stack:
+        client = server.client()
+        assert client("PUT", "/f", b"content").status == 201
+        before = memory(server)
+        idle = [stack.enter_context(server.raw()) for _ in range(count)]
+        for raw in idle:
+            raw.send(b"OPTIONS / HTTP/1.1\r\nHost: x\r\n\r\n")
+        for raw in idle:
+            assert raw.answer()[0] == 200
+        assert client("GET", "/f").body == b"content"
+        each = (memory(server) - before) * 1024 / count
+        assert each <= 20, f"{each:.1f} kB each"
+        for raw in idle:
+            raw.send(b"OPTIONS / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert client("PUT", "/f", b"again").status == 204
+        for raw in idle:
+            assert raw.answer()[0] == 200
+    print(f"{count} connections: {each:.1f} kB each")

@@ -188,4 +188,4 @@ def test_at_any_moment_of_a_mixed_load_what_was_acknowledged_is_there(
         assert main(["state", "check", str(server.root), "--state", str(server.state)]) == 0, capsys.readouterr().out
     assert interrupted >= ROUNDS // 2
     done = sum((Counter(work.done) for work in works), Counter())
-    print(f"seed {seed}: {ROUNDS} rounds, {interrupted} requests interrupted, acknowledged {dict(done)}")
+    print(f"seed {seed}: {number + 1} rounds, {interrupted} requests interrupted, acknowledged {dict(done)}")

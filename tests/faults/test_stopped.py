@@ -1,4 +1,4 @@
-"""A worker that is stopped (SIGSTOP: a debugger, a cgroup that is frozen, a hypervisor that pauses) while it writes.
+"""A worker that is stopped while it writes: SIGSTOP, as of a debugger, a frozen cgroup, a hypervisor that pauses.
 
 It is not dead, so the kernel frees nothing that it holds. Others are told 503 in time, reading goes on, and when it
 runs again everything is as it was.
@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import json
 import os
+import random
 import signal
 import struct
 import threading
@@ -70,8 +71,10 @@ def writing(server: Process, threads: int) -> Iterator[None]:
 
 def stop_one_that_writes(server: Process) -> int:
     """The process id of a worker that was stopped with the turn to write in its hands."""
-    for _ in range(500):
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
         for pid in server.workers:
+            time.sleep(random.uniform(0, 0.01))  # not to wait for something: the clients need a moment, at random
             os.kill(pid, signal.SIGSTOP)
             if is_held_for_long(server.state / "writers"):
                 return pid

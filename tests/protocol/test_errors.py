@@ -60,6 +60,7 @@ CLASSES = [
         ("NotImplementedMethod", 501),
         ("BadGateway", 502),
         ("Unavailable", 503),
+        ("Overloaded", 503),
         ("Unfinished", 503),
         ("InsufficientStorage", 507),
     ],
@@ -114,7 +115,7 @@ def test_header_fields_that_belong_to_a_refusal(refused: Refused, fields: tuple[
 
 
 def test_after_an_unreadable_body_the_connection_is_closed() -> None:
-    assert [kind.__name__ for kind in CLASSES if kind.must_close] == ["IncompleteBody", "RequestTimeout"]
+    assert [kind.__name__ for kind in CLASSES if kind.must_close] == ["IncompleteBody", "Overloaded", "RequestTimeout"]
     assert IncompleteBody("Short.").must_close
     assert RequestTimeout("Slow.").must_close
     assert not BadRequest("Odd.").must_close

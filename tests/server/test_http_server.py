@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from wire import Raw
 
+from davserver.protocol.errors import Refused
 from davserver.protocol.messages import FileSlice
 from davserver.server.http.connection import DavConnection
 from davserver.server.http.connections import Connections
@@ -341,18 +342,33 @@ def test_what_is_not_whole_may_not_fill_the_memory() -> None:
             assert client.answer()[2] == b"fine"
 
 
-def test_a_busy_thread_keeps_the_lead_when_no_other_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It goes on by itself, and others after it."""
-    with running(a_stream) as server, raw(server) as client:
-        client.send(GET)
-        assert client.answer()[2] == b"fine"
-        with monkeypatch.context() as patched:
-            patched.setattr(type(server.requests), "promote", lambda _: False)
-            client.send(b"PUT / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
-            client.send(b"0\r\n\r\n")
+def test_nobody_waits_for_a_body_when_everybody_would_wait_with_him(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No other thread can be had. What the answer does not need is not waited for, what it needs is refused; the thread
+    goes on by itself, and others after it."""
+
+    def reading(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        try:
+            environ["wsgi.input"].read(10)
+        except Refused as refused:
+            told.append(refused)
+        return a_stream(environ, start_response)
+
+    told: list[Refused] = []
+    begun = b"PUT / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    for app in (a_stream, reading):
+        with running(app) as server, raw(server) as client, raw(server) as slow:
+            client.send(GET)
             assert client.answer()[2] == b"fine"
-        client.send(GET)
-        assert client.answer()[2] == b"fine"
+            with monkeypatch.context() as patched:
+                patched.setattr(type(server.requests), "promote", lambda _: False)
+                slow.send(begun)
+                assert slow.answer()[2] == b"fine"
+                assert slow.rest() == b""
+                client.send(begun + b"0\r\n\r\n")
+                assert client.answer()[2] == b"fine"
+            client.send(GET)
+            assert client.answer()[2] == b"fine"
+    assert [refused.status for refused in told] == [503]
 
 
 def test_the_seams_of_cheroot_are_what_they_were() -> None:

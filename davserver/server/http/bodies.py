@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable
 from typing import Protocol
 
-from davserver.protocol.errors import IncompleteBody, RequestTimeout
+from davserver.protocol.errors import IncompleteBody, Overloaded, Refused, RequestTimeout
 
 _BLOCK = 64 * 1024
 # RFC 9112 §7.1: chunk-size is hexadecimal digits alone, which int() is too lenient for.
@@ -27,8 +27,13 @@ _TRAILER_LIMIT = 64
 _EXTENSIONS_LIMIT = 16 * 1024
 
 
+class NobodyToWait(TimeoutError):
+    """What is not here yet would have to be waited for by the thread that everybody else needs."""
+
+
 class Stream(Protocol):
-    """What is read from. Raises TimeoutError when it comes too slowly, OSError when it breaks."""
+    """What is read from. Raises TimeoutError when it comes too slowly (NobodyToWait when nobody can wait for it), and
+    OSError when it breaks."""
 
     def read(self, size: int) -> bytes: ...
 
@@ -67,8 +72,7 @@ class _Reader:
         try:
             data = self._stream.read(size)
         except TimeoutError as error:
-            self.broken = True
-            raise RequestTimeout("The request body stopped coming, or came too slowly.") from error
+            raise self._late(error) from error
         except OSError as error:
             raise self._end("The connection broke while the request body was being sent.") from error
         if not data:
@@ -80,13 +84,18 @@ class _Reader:
         try:
             line = self._stream.readline(_LINE_LIMIT)
         except TimeoutError as error:
-            self.broken = True
-            raise RequestTimeout("The request body stopped coming, or came too slowly.") from error
+            raise self._late(error) from error
         except OSError as error:
             raise self._end("The connection broke while the request body was being sent.") from error
         if not line.endswith(b"\r\n"):
             raise self._end("The chunked request body is malformed.")
         return line
+
+    def _late(self, error: TimeoutError) -> Refused:
+        self.broken = True
+        if isinstance(error, NobodyToWait):
+            return Overloaded("The server is busy; try again in a moment.", 1)
+        return RequestTimeout("The request body stopped coming, or came too slowly.")
 
     def _end(self, message: str) -> IncompleteBody:
         self.broken = True
@@ -199,6 +208,6 @@ def drain(body: RequestBody, limit: int) -> bool:
     while not body.at_end and limit > 0:
         try:
             limit -= len(body.read(min(_BLOCK, limit))) or 1
-        except (IncompleteBody, RequestTimeout):
+        except (IncompleteBody, RequestTimeout, Overloaded):
             return False
     return body.at_end

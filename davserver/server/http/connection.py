@@ -382,8 +382,9 @@ class DavConnection(HTTPConnection):
         self.deadline = monotonic() + self.server.limits.pace.pause
         return True
 
-    def _step_aside(self) -> None:
-        self.server.step_aside(self)
+    def _step_aside(self) -> bool:
+        stepped: bool = self.server.step_aside(self)
+        return stepped
 
     def _proceed(self) -> None:
         interim = b"HTTP/1.1 100 Continue\r\n\r\n"

@@ -169,11 +169,13 @@ class Connections(ConnectionManager):
 
     # --- who leads
 
-    def step_aside(self, conn: DavConnection) -> None:
-        """The thread that serves `conn` is going to wait: let another one lead."""
+    def step_aside(self, conn: DavConnection) -> bool:
+        """The thread that serves `conn` is going to wait: let another one lead. False: none can be had, and everybody
+        waits with it."""
         if conn in self._seat:
             with self._lock:
                 self._replace_leader(conn)
+        return conn not in self._seat
 
     def step_aside_for_others(self) -> None:
         """Whoever calls is going to wait for the disk, perhaps: let another thread lead if there is work for it."""
@@ -267,7 +269,7 @@ class Connections(ConnectionManager):
         except BlockingIOError:
             return False
         except OSError as error:
-            if error.errno in _NO_ROOM and not self._make_room():
+            if error.errno in _NO_ROOM and _is_readable(fd) and not self._make_room():
                 _log.warning("no connection can be accepted: %s", error.strerror)
                 self._rest(fd)
             return False  # otherwise the client went away before it was accepted
@@ -360,3 +362,10 @@ class Connections(ConnectionManager):
         with self._ringing:
             os.close(self._bell)
             self._bell = -1
+
+
+def _is_readable(listener: int) -> bool:
+    """Does anybody wait to be accepted? Without room for a descriptor the kernel does not even look."""
+    poll = select.poll()
+    poll.register(listener, select.POLLIN)
+    return bool(poll.poll(0))

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
 
+from davserver.server.http.bodies import NobodyToWait
 from davserver.server.http.channel import BLOCK, Channel
 
 #: Seconds between two looks at how a body comes along.
@@ -31,9 +32,10 @@ class Inbound:
     __slots__ = ("_at", "_began", "_channel", "_data", "_ended", "_last", "_received", "_step_aside", "pace")
 
     def __init__(
-        self, channel: Channel, data: bytes, *, ended: bool, pace: Pace, step_aside: Callable[[], None]
+        self, channel: Channel, data: bytes, *, ended: bool, pace: Pace, step_aside: Callable[[], bool]
     ) -> None:
-        """`data`: what has arrived already; `ended`: nothing more will come. `step_aside` is called before a wait."""
+        """`data`: what has arrived already; `ended`: nothing more will come. `step_aside` is called before a wait;
+        False: nobody else would be served meanwhile."""
         self._channel = channel
         self._data, self._at = data, 0
         self._ended = ended
@@ -53,7 +55,7 @@ class Inbound:
         return self._at < len(self._data)
 
     def read(self, size: int) -> bytes:
-        """Up to `size` bytes; b"" at the end of the connection. Raises TimeoutError, OSError."""
+        """Up to `size` bytes; b"" at the end of the connection. Raises TimeoutError, NobodyToWait, OSError."""
         at, data = self._at, self._data
         if at < len(data):
             self._at = min(at + size, len(data))
@@ -84,7 +86,8 @@ class Inbound:
         return data
 
     def _wait(self, size: int, *, whole: bool) -> bytes:
-        self._step_aside()
+        if not self._step_aside():
+            raise NobodyToWait("no thread can be had that waits for the body")
         pace, now = self.pace, monotonic()
         self._began = self._began or now
         self._last = now
