@@ -24,7 +24,7 @@ from serving import Process
 
 from davserver.cli import main
 
-ROUNDS = int(os.environ.get("DEATH_ROUNDS", "30"))
+ROUNDS = int(os.environ.get("DEATH_ROUNDS", "25"))
 CLIENTS, WORKERS = 6, 2
 #: Longest time that the work of a round goes on, in seconds.
 LONGEST = 0.4

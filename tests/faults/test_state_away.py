@@ -108,8 +108,9 @@ CHANGES: dict[str, Callable[[Dav, str], Answer]] = {
 }
 
 
-#: What needs no rows of its own: where the locks can be asked for, it is done.
-READING = {"PUT", "PUT new", "PUT into a lock", "PUT without the lock", "MKCOL"}
+#: What is tried where the state is busy: it takes some seconds each, and where the locks can be asked for what needs no
+#: rows of its own is done.
+WRITING = {"PROPPATCH", "LOCK new", "UNLOCK", "MOVE"}
 
 
 def content_of(root: Path) -> dict[str, bytes]:
@@ -132,7 +133,7 @@ def test_nothing_is_changed_without_it_and_reading_goes_on(name: str, tmp_path: 
         with TROUBLES[name](state, disk):
             time.sleep(2 * _LOOK_SECONDS)  # readers look so often whether it is still there
             for number, (change, act) in enumerate(CHANGES.items()):
-                if name == "busy" and change in READING:
+                if name == "busy" and change not in WRITING:
                     continue
                 client = clients[number % len(clients)]
                 began = time.monotonic()
