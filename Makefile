@@ -16,11 +16,12 @@ run: $(INSTALLED) ## Serve ./share at http://127.0.0.1:8080/
 	$(BIN)/davserver serve share
 
 test: $(TESTABLE) test-tools ## Run every test, with coverage
-	$(BIN)/pytest --cov --cov-report=term:skip-covered
+	$(BIN)/pytest -n auto -m "not slow" --cov --cov-report=
+	$(BIN)/pytest -m slow --cov --cov-append --cov-report=term:skip-covered
 	$(BIN)/coverage report --include='davserver/protocol/*,davserver/storage/*' --fail-under=100
 
 test-fast: $(TESTABLE) ## Run the tests that take no time
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -n auto -m "not slow"
 
 test-clients: $(TESTABLE) ## Run the tests that drive real clients, those that are installed
 	$(BIN)/pytest tests/clients

@@ -7,8 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from serving import Running, serving
 from wire import Dav
+
+# How long an example takes says what else the machine is doing.
+settings.register_profile("davserver", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("davserver")
 
 
 @pytest.fixture(autouse=True)

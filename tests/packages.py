@@ -19,7 +19,9 @@ def npm(package: str, *, build: str = "", environ: Mapping[str, str] | None = No
     """The folder `node_modules` that has the package, like "webdav@^5.8". Scripts of packages are not run, but for the
     one named `build`, which is compiled in that environment. Where it cannot be installed the test is skipped."""
     program, place = tool("npm"), CACHE / package.replace("@", "-").strip("^~")
-    tool("node")
+    node = Path(tool("node")).resolve().parent.parent
+    # The headers that came with it, where they did (Debian: libnode-dev), and not from the network.
+    headers = {"npm_config_nodedir": str(node)} if (node / "include" / "node" / "node.h").exists() else {}
     if not place.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
         making = Path(tempfile.mkdtemp(dir=CACHE))
@@ -28,10 +30,11 @@ def npm(package: str, *, build: str = "", environ: Mapping[str, str] | None = No
             for command in (["install", *quiet, "--ignore-scripts", package], *([["rebuild", build]] if build else [])):
                 done = subprocess.run(
                     [program, *command], cwd=making, capture_output=True, text=True, check=False, timeout=500,
-                    env={**os.environ, **(environ or {})},
+                    env={**os.environ, **headers, **(environ or {})},
                 )  # fmt: skip
                 if done.returncode:
-                    pytest.skip(f"npm does not install {package} here: {done.stderr[-300:]}")
+                    why = [line for line in done.stderr.splitlines() if line.startswith("npm error")]
+                    pytest.skip(f"npm does not install {package} here: {' '.join(why)[:300]}")
             if not place.exists():  # another session may have been faster
                 making.rename(place)
         finally:

@@ -45,7 +45,7 @@ class Site:
         """Whether a request matched: `METHOD /path below the folder" status`. Waits for it, as the line is written
         after the answer."""
         wanted = re.compile(pattern.replace(" /", f" /{self.folder}/", 1))
-        end = time.monotonic() + 5
+        end = time.monotonic() + 20
         while not any(wanted.search(line) for line in list(self.server.output)):
             if time.monotonic() > end:
                 return False

@@ -85,6 +85,8 @@ class Guard:
 
         `node`: the version that is to be answered with; `view`: what is locked around it. Where they are at hand.
         """
+        if self.preconditions is conditions.UNCONDITIONAL:
+            return True
         return conditions.check(self.preconditions, self.request.method, self.request.path, self._state_of(view, node))
 
     def submit_own(self, path: DavPath) -> None:
@@ -204,6 +206,10 @@ class Guard:
         return state_of
 
 
+#: A LOCK on what is there writes nothing.
+_NOTHING = Claim()
+
+
 class Passage:
     """What a method holds between the check and the change."""
 
@@ -213,6 +219,8 @@ class Passage:
 
     def check(self, claim: Claim) -> None:
         """Decide against now. Raises Locked, PreconditionFailed; returning is the proof `hold` carries."""
+        if claim == _NOTHING and self._guard.preconditions is conditions.UNCONDITIONAL:
+            return
         view = self._guard.share.locks.view(claim)
         forgiven = self._guard.decide(view, lambda: self.hold.check(claim, view))
         self.hold.settle(claim, view, forgiven)

@@ -54,7 +54,7 @@ _PLACES = {
     for index, name in enumerate(METHODS)
 }
 _OTHER = _PLACES["other"]
-_SUM = len(REQUEST_SECONDS) + 1
+_SUM, _STEP_SUM = len(REQUEST_SECONDS) + 1, len(STEP_SECONDS) + 1
 
 
 class Figures:
@@ -104,7 +104,7 @@ class Figures:
         cells = self._cells
         with self._mutex:
             cells[place + bisect_left(STEP_SECONDS, seconds)] += 1
-            cells[place + len(STEP_SECONDS) + 1] += int(seconds * 1e9)
+            cells[place + _STEP_SUM] += int(seconds * 1e9)
 
     # --- telling the sum
 

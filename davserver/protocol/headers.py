@@ -33,17 +33,16 @@ def _number(digits: str) -> int:
 
 # --- Depth, RFC 4918 §10.2: ("0" | "1" | "infinity"). Office adds ",noroot" (MS-WDVSE), which changes nothing here.
 _DEPTH = re.compile(r"(0|1|infinity)(?:[ \t]*,[ \t]*noroot)?", re.IGNORECASE)
+_DEPTHS = {each.value: each for each in Depth}
 
 
 def parse_depth(value: str | None, default: Depth) -> Depth:
     """`default` where the field is absent. Two Depth lines ("0, infinity") are no depth: BadRequest."""
-    return default if value is None else _USUAL_DEPTHS.get(value) or _depth(value)
-
-
-_USUAL_DEPTHS = {each.value: each for each in Depth}
-
-
-def _depth(value: str) -> Depth:
+    if value is None:
+        return default
+    usual = _DEPTHS.get(value)
+    if usual is not None:
+        return usual
     found = _DEPTH.fullmatch(_trim(value))
     if found is None:
         raise BadRequest("Depth must be 0, 1 or infinity.")
@@ -56,14 +55,11 @@ _WISH = re.compile(r"second-([0-9]+)|infinite", re.IGNORECASE)
 
 def parse_timeout(value: str | None) -> tuple[int | None, ...]:
     """Wishes in order of preference, in seconds; None is Infinite. What is no wish is passed over."""
-    return () if value is None else _wishes(value) if len(value) <= _SHORT else _wishes.__wrapped__(value)
+    text = value or ""
+    return _wishes(text) if len(text) <= _REMEMBERED else _wishes.__wrapped__(text)
 
 
-# A client asks for the same time whatever it locks.
-_SHORT = 64
-
-
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=64)  # a client asks for the same time, whatever it locks
 def _wishes(value: str) -> tuple[int | None, ...]:
     found = (_WISH.fullmatch(_trim(item)) for item in value.split(","))
     return tuple(None if wish[1] is None else _number(wish[1]) for wish in found if wish is not None)

@@ -70,7 +70,7 @@ class Terminal:
         figures: Figures,
         cors: Cors | None,
     ) -> None:
-        self._shares = shares
+        self._shares, self._state = shares, shares.state
         self._cors = cors
         self._pages = {**pages, "principals": principals_page(Acquaintances(lambda: self.access))}
         self._figures = figures
@@ -96,7 +96,15 @@ class Terminal:
                     return self._pass_on(exchange, path, start_response)
                 response = _finished(self._own(exchange, path, page), environ)
             else:
-                response = _finished(self._answer(exchange, path), environ)
+                self._state.owe()
+                try:
+                    response = _finished(self._answer(exchange, path), environ)
+                finally:
+                    settle = self._state.owed()
+                if settle is not None:
+                    later = environ.get("davserver.later")
+                    answer = partial(self._settled, exchange, response, settle, start_response)
+                    return answer() if later is None else later(answer)
         except Refused as refused:
             if isinstance(refused, Locked):
                 self._figures.count_refused()
@@ -105,6 +113,16 @@ class Terminal:
             _log.exception("%s %s failed", environ["REQUEST_METHOD"], exchange.path or "?")
             failure = InternalError("The server failed; its log says why.")
             response = _finished(self._refusal(exchange, failure), environ)
+        return self._send(exchange, response, start_response)
+
+    def _settled(
+        self, exchange: _Exchange, response: Response, settle: Callable[[], None], start_response: StartResponse
+    ) -> Iterable[bytes]:
+        """The answer, once what it tells of is on the disk."""
+        try:
+            settle()
+        except Refused as refused:
+            response = _finished(self._refusal(exchange, refused), exchange.environ)
         return self._send(exchange, response, start_response)
 
     def _send(self, exchange: _Exchange, response: Response, start_response: StartResponse) -> Iterable[bytes]:

@@ -35,8 +35,8 @@ _FLOCK = struct.Struct("hhqqi4x")
 #: Seconds that somebody stands before a path. Who holds one may himself have to wait, for his turn to write and for
 #: the disk; the state gives up on its own before this.
 PATIENCE = 10.0
-#: Seconds between two tries: from, and up to.
-_QUICK, _SLOW = 0.0001, 0.01
+#: Seconds between two tries: from (what is waited for most often, a turn to write, takes 0.0001), and up to.
+_QUICK, _SLOW = 0.00002, 0.01
 
 #: What two calls of fcntl do: (first, second).
 _Steps = tuple[bytes, bytes]

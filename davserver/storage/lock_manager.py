@@ -207,7 +207,7 @@ class LockManager:
         """
         fenced = any(request.kind is Kind.TRANSACTION for request in requests)
         granted: list[Lock] = []
-        with self._state.transaction():
+        with self._state.transaction(owed=True):
             if fenced:
                 self._table.new_fence()
             for request in requests:
@@ -222,7 +222,7 @@ class LockManager:
     def refresh(self, path: DavPath, token: str, principal: Principal, timeout: int | None) -> Lock:
         """Restart the lock's time: `timeout` seconds from now; None: without an end. Raises PreconditionFailed (RFC
         4918 §9.10.6)."""
-        with self._state.transaction():
+        with self._state.transaction(owed=True):
             now = self._clock.advance()
             for lock in self.covering(path):
                 if lock.token == token and lock.principal == principal:
@@ -235,7 +235,7 @@ class LockManager:
         Raises Conflict when it does not cover `path` (RFC 4918 §9.11.1), Forbidden when it is not the principal's
         own (§9.11).
         """
-        with self._state.transaction():
+        with self._state.transaction(owed=True):
             view = self.around(path)
             for lock in (*view.active, *view.ended):
                 if lock.token == token and covers(lock, path):
@@ -329,10 +329,12 @@ class LockManager:
         now, (noted, found) = self._clock.look(lambda: self._table.touching(keys, trees))
         if not found:
             return View(now, keys=frozenset(keys))
-        active = tuple(lock for lock in found if lock.is_active(now))
-        ended = tuple(lock for lock in found if not lock.is_active(now))
+        active: list[Lock] = []
+        ended: list[Lock] = []
+        for lock in found:
+            (active if lock.is_active(now) else ended).append(lock)
         unnoted = any(lock.end is None and noted < (lock.expires or now) for lock in ended)
-        return View(now, active, ended, frozenset(keys), unnoted)
+        return View(now, tuple(active), tuple(ended), frozenset(keys), unnoted)
 
     def _active(self, ask: Callable[[], tuple[float, list[Lock]]]) -> list[Lock]:
         now, (_, found) = self._clock.look(ask)

@@ -256,7 +256,7 @@ def _rooted_at(keys: int) -> str:
 def _standing(keys: int, ranges: int) -> str:
     """First a row of `progress` and `holders`, and then one for each lock."""
     nothing = ", NULL" * (_FIELDS.count(",") + 1)
-    held = "coalesce((SELECT held FROM holders WHERE principal = ?1), 0)"
+    held = "coalesce((SELECT held FROM holders WHERE principal = ?), 0)"
     values = ",".join(["(?)"] * keys)
     progress = f"SELECT latest, lock_id, fence, {held}{nothing} FROM progress"  # noqa: S608
     locks = f" UNION ALL SELECT 0, 0, 0, 0, {_FIELDS} FROM "  # noqa: S608

@@ -9,6 +9,10 @@ so that "%" and "_" in names mean nothing.
 
 from __future__ import annotations
 
+import sqlite3
+
+from davserver.storage.state import StateError
+
 #: Each a tuple of statements.
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
@@ -234,3 +238,23 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
     ),
 )
+
+
+def bring_forward(connection: sqlite3.Connection, path: str) -> None:
+    """Give the database what it lacks, in one transaction. Raises StateError when it is of a newer version."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        ((version,),) = connection.execute("PRAGMA user_version").fetchall()
+        if version > len(MIGRATIONS):
+            raise StateError(
+                f"The state database {path} was written by a newer davserver (version {version}, this one knows "
+                f"{len(MIGRATIONS)}). Start that one, or choose another state folder."
+            )
+        for migration in MIGRATIONS[version:]:
+            for statement in migration:
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version={len(MIGRATIONS)}")
+        connection.execute("COMMIT")
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")

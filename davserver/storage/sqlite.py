@@ -4,7 +4,8 @@
 which keeps the database whole whatever happens); what makes it last is one fdatasync of the write-ahead log
 after the commit, when the next writer may go on already. So writers at work together share one, where
 `synchronous=FULL` makes each of them wait for a disk of its own. Whoever reads a commit that is not on the disk
-yet and builds on it waits for a later fdatasync of the same file, which covers both.
+yet and builds on it waits for a later fdatasync of the same file, which covers both. Where nothing but an answer
+follows, whoever gives it sees to the flush before he does (`unflushed`).
 
 The files may be taken away while the server runs, or replaced by others. A connection to a file that is no
 longer the one at its path would answer from what nobody else sees: so nobody is answered until a database is there
@@ -30,8 +31,10 @@ from urllib.parse import quote
 
 from davserver.protocol.errors import InsufficientStorage, Refused, Unavailable
 from davserver.storage.log_flush import LogFlush
-from davserver.storage.schema import MIGRATIONS
+from davserver.storage.schema import MIGRATIONS, bring_forward
+from davserver.storage.soundness import damage
 from davserver.storage.state import StateError
+from davserver.storage.unflushed import Unflushed
 from davserver.storage.wal_index import WalIndex
 from davserver.storage.write_queue import WriteQueue
 
@@ -43,10 +46,6 @@ _LOG = 4_096_000
 _ROOM = 4_500_000
 #: Seconds that whoever has the turn waits for a stranger who writes without standing in line.
 BUSY_SECONDS = 2.0
-#: Seconds that a look at the database may take at the start. One with 100,000 locks takes 0.4.
-CHECK_SECONDS = 2.0
-#: Steps of SQLite's machine between two looks at the clock meanwhile.
-CHECK_STEPS = 100_000
 #: Seconds between two looks at whether the files are still in place, for readers. Writers look every time.
 _LOOK_SECONDS = 0.05
 #: KiB of pages that each connection keeps: there is one for each thread, and the kernel keeps them all anyway.
@@ -81,6 +80,7 @@ class SqliteState:
         #: Told how many seconds each change took, with its wait for a turn and for the disk.
         self.took: Callable[[float], None] = lambda _: None
         self._before_waiting: Callable[[], None] = lambda: None
+        self._unflushed = Unflushed(self._flush_now, lambda began: self.took(time.perf_counter() - began))
         if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
             who = f"uid {os.geteuid()}, gid {os.getegid()}"
             raise StateError(f"The state folder {folder} is not there or cannot be written ({who}).")
@@ -103,8 +103,11 @@ class SqliteState:
 
     def query(self, sql: str, parameters: Sequence[object] = ()) -> _Rows:
         try:
+            own: sqlite3.Connection | None = getattr(self._local, "connection", None)
+            if own is not None and own.in_transaction:
+                return own.execute(sql, parameters).fetchall()
             connection = self._connection()
-            if connection.in_transaction or not sql.startswith(("SELECT", "WITH")):
+            if not sql.startswith(("SELECT", "WITH")):
                 return connection.execute(sql, parameters).fetchall()
             return self._read(connection, sql, tuple(parameters))
         except _OUR_FAULTS:
@@ -112,12 +115,18 @@ class SqliteState:
         except sqlite3.DatabaseError as error:
             raise self._refusal_of(error) from error
 
-    def transaction(self) -> AbstractContextManager[None]:
+    def transaction(self, *, owed: bool = False) -> AbstractContextManager[None]:
         outer: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        return _JOINED if outer is not None and outer.in_transaction else self._transaction()
+        return _JOINED if outer is not None and outer.in_transaction else self._transaction(owed)
+
+    def owe(self) -> None:
+        self._unflushed.owe()
+
+    def owed(self) -> Callable[[], None] | None:
+        return self._unflushed.owed()
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def _transaction(self, owed: bool) -> Iterator[None]:
         began = time.perf_counter()
         with self._queue.turn():
             connection = self._begin()
@@ -129,17 +138,21 @@ class SqliteState:
                 with self._refusing:
                     connection.execute("COMMIT")
                 changed = connection.total_changes != changes
+                number = self._unflushed.count()
             finally:
                 with suppress(sqlite3.Error):  # one that was given up has nothing to roll back
                     if connection.in_transaction:
                         connection.execute("ROLLBACK")
-        if changed and self._flush is not None:
+        if changed and owed and self._flush is not None and self._unflushed.add(number, began):
+            return
+        if changed:
             self._before_waiting()
-            self._flush.now(self._generation)
+            self._flush_now()
         self.took(time.perf_counter() - began)
 
     def before_waiting(self, call: Callable[[], None]) -> None:
-        self._before_waiting = call
+        if self._flush is not None:
+            self._before_waiting = call
 
     def close(self) -> None:
         with self._opening:
@@ -147,6 +160,10 @@ class SqliteState:
             self._queue.close()
 
     # --- inside
+
+    def _flush_now(self) -> None:
+        if self._flush is not None:
+            self._flush.now(self._generation)
 
     def _give_back(self) -> None:
         """Every connection, and what the log is flushed through. Of a start that failed no files are known."""
@@ -192,11 +209,9 @@ class SqliteState:
         return rows
 
     def _connection(self) -> sqlite3.Connection:
-        """This thread's connection, to the files that are in place. Raises sqlite3.Error, Unavailable."""
+        """This thread's, outside of a transaction, to the files in place. Raises sqlite3.Error, Unavailable."""
         local = self._local
         connection: sqlite3.Connection | None = getattr(local, "connection", None)
-        if connection is not None and connection.in_transaction:
-            return connection
         if time.monotonic() - self._looked > _LOOK_SECONDS:
             self._look()
         if connection is not None and local.generation == self._generation:
@@ -277,22 +292,7 @@ class SqliteState:
         connection.execute(f"PRAGMA page_size={_PAGE}")  # a database that is there already keeps its own
         connection.execute("PRAGMA journal_mode=WAL")
         with self._queue.turn():
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                ((version,),) = connection.execute("PRAGMA user_version").fetchall()
-                if version > len(MIGRATIONS):
-                    raise StateError(
-                        f"The state database {self._path} was written by a newer davserver (version {version}, this "
-                        f"one knows {len(MIGRATIONS)}). Start that one, or choose another state folder."
-                    )
-                for migration in MIGRATIONS[version:]:
-                    for statement in migration:
-                        connection.execute(statement)
-                connection.execute(f"PRAGMA user_version={len(MIGRATIONS)}")
-                connection.execute("COMMIT")
-            finally:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
+            bring_forward(connection, self._path)
 
     def _keep_private(self) -> None:
         """It holds lock tokens. SQLite gives the log and its index the mode of the database, whatever the umask."""
@@ -308,23 +308,12 @@ class SqliteState:
             os.posix_fallocate(log.fileno(), 0, _ROOM)
 
     def _check(self, connection: sqlite3.Connection) -> None:
-        """Look through the database for damage, for as long as a start may take."""
-        deadline = time.monotonic() + CHECK_SECONDS
-        connection.set_progress_handler(lambda: time.monotonic() > deadline, CHECK_STEPS)
-        try:
-            found = connection.execute("PRAGMA integrity_check(1)").fetchall()
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
-                raise
-            _log.info("the state database is large; only a part of it was looked through")
-        else:
-            if found != [("ok",)]:
-                raise StateError(
-                    f"The state database {self._path} is damaged: {found[0][0]}. Put back a copy of the state folder, "
-                    "or move the database away to begin without locks and properties."
-                )
-        finally:
-            connection.set_progress_handler(None, 0)
+        found = damage(connection)
+        if found is not None:
+            raise StateError(
+                f"The state database {self._path} is damaged: {found}. Put back a copy of the state folder, or move "
+                "the database away to begin without locks and properties."
+            )
 
     def _refusal_of(self, error: sqlite3.DatabaseError) -> Refused:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF

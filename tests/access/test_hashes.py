@@ -23,7 +23,9 @@ KNOWN = [
 ]
 
 
-@pytest.mark.parametrize(("text", "password"), [pair for pair in KNOWN if pair[1] is not None])
+@pytest.mark.parametrize(
+    ("text", "password"), [pair for pair in KNOWN if pair[1] is not None], ids=["argon2id", "apr1", "SHA"]
+)
 def test_known_hashes(text: str, password: str) -> None:
     found = PasswordHash.parse(text)
     assert found.matches(password.encode())

@@ -22,7 +22,10 @@ class Cadaver:
         (home / ".netrc").chmod(0o600)
         self._command = [tool("cadaver"), site.url]
         if site.certificate:
-            self._command = trusting(home, self._command)
+            prefix = trusting(home)
+            if not prefix:
+                pytest.skip("only root may mount, over a file of trusted certificates (Debian: ca-certificates)")
+            self._command = [*prefix, *self._command]
 
     def __call__(self, *commands: str, editor: str = "") -> list[str]:
         """What it says to each command."""

@@ -1,7 +1,7 @@
-"""LibreOffice, without a screen: two people, each with a LibreOffice and a profile of their own, edit documents here.
+"""LibreOffice: two people lock, read, save and renew .odt, .docx and .xlsx, through restarts and broken locks.
 
-What the first holds the second must be told, with the name; and nothing that was typed may be lost, whatever happens to
-the server or to the lock while a document is open.
+Each has a LibreOffice without a screen and a profile of their own. What the first holds the second must be told, with
+the name; and nothing that was typed may be lost, whatever happens to the server or to the lock meanwhile.
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import os
 import subprocess
 import time
 from collections.abc import Iterator
@@ -82,34 +81,6 @@ def test_rclone(server: Process, tmp_path: Path) -> None:
     done = run(rclone, "--config", "/dev/null", "copyto", str(tmp_path / "f.txt"), f"{remote}rclone.txt")
     assert done.returncode == 0, done.stderr
     assert run(rclone, "--config", "/dev/null", "cat", f"{remote}rclone.txt").stdout == "from rclone"
-
-
-@pytest.mark.parametrize("basic", [False, True])
-def test_davfs2(basic: bool, tmp_path: Path) -> None:
-    """Over Digest where it is offered, else over Basic; it locks what it writes."""
-    mount = tool("mount.davfs")
-    if os.geteuid() or not os.path.exists("/dev/fuse"):
-        pytest.skip("only root may mount, and only with /dev/fuse")
-    point, secrets, conf = tmp_path / "point", tmp_path / "secrets", tmp_path / "conf"
-    point.mkdir()
-    secrets.write_text(f'{point} alice "{PASSWORD}"\n')
-    secrets.chmod(0o600)
-    conf.write_text(f"secrets {secrets}\nuse_locks 1\ndelay_upload 0\nask_auth 0\n")
-    with Process(tmp_path, "-c", str(configure(tmp_path, auth={"digest": not basic, "basic": basic}))) as server:
-        options = f"conf={conf},uid=0,gid=0"
-        mounted = run(mount, server.url, str(point), "-o", options, PATH="/usr/sbin:/usr/bin:/sbin:/bin")
-        if mounted.returncode:
-            pytest.skip(f"davfs2 does not mount here: {mounted.stderr}")
-        try:
-            (point / "f.txt").write_text("from davfs2")
-            (point / "folder").mkdir()
-            # By name: what davfs2 1.6 tells of a folder's members new kernels refuse (EINVAL), whatever the server.
-            assert (point / "folder").is_dir()
-            assert (point / "f.txt").read_text() == "from davfs2"
-        finally:
-            run("umount", str(point))
-        assert (server.root / "f.txt").read_text() == "from davfs2"
-        assert any(' alice "LOCK /f.txt" 201' in line for line in server.output)
 
 
 def test_a_digest_session_over_two_workers_and_a_restart(tmp_path: Path) -> None:

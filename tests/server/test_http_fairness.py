@@ -5,9 +5,10 @@ What is asserted is who holds threads and that everybody is answered; how long t
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -100,43 +101,107 @@ def test_readers_that_stop_cost_no_thread(running: Running) -> None:
     dav.close()
 
 
+class Disk:
+    """One that is slow with the first flush, until `go_on`. `then`: what it does at each later one."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, then: Callable[[], None]) -> None:
+        self.flushing, self.go_on = threading.Event(), threading.Event()
+        self.later = 0
+        self._then, self._flush = then, os.fdatasync
+        monkeypatch.setattr(os, "fdatasync", self._slow)
+
+    def _slow(self, fd: int) -> None:
+        if self.flushing.is_set():
+            self.later += 1
+            self._then()
+        else:
+            self.flushing.set()
+            assert self.go_on.wait(60)
+        self._flush(fd)
+
+
+def lock(name: str) -> bytes:
+    body = lockinfo()
+    return b"LOCK /%b HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (name.encode(), len(body), body)
+
+
+def connected(running: Running, count: int, stack: ExitStack) -> list[Raw]:
+    """Connections that the server has accepted, and files "0", "1" …"""
+    found = many(running, count, stack)
+    for number, raw in enumerate(found):
+        (running.root / str(number)).write_bytes(b"x")
+        raw.send(OPTIONS)
+        assert raw.answer()[0] == 200
+    return found
+
+
 def test_who_waits_for_the_disk_leaves_the_lead_to_those_who_are_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Locks that are asked for at the same time share a flush. The watch, which would help in a moment, sleeps here."""
+    """The watch, which would help in a moment, sleeps here."""
     monkeypatch.setattr(connections, "TICK", 3.0)
-    flush, flushing, go_on, answered = os.fdatasync, threading.Event(), threading.Event(), threading.Event()
-    flushes: list[bool] = []
-
-    def slow(fd: int) -> None:
-        if flushing.is_set():
-            flushes.append(answered.wait(1))
-        else:
-            flushing.set()
-            assert go_on.wait(60)
-        flush(fd)
-
-    def lock(name: str) -> bytes:
-        body = lockinfo()
-        return f"LOCK /{name} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
-
+    answered, seen = threading.Event(), list[bool]()
     with serving(tmp_path, durability="full") as running, ExitStack() as stack:
-        for name in ("f", "g"):
-            (running.root / name).write_bytes(b"x")
-        first, second, reader = many(running, 3, stack)
-        for raw in (first, second, reader):
-            raw.send(OPTIONS)
-            assert raw.answer()[0] == 200
-        monkeypatch.setattr(os, "fdatasync", slow)
-        first.send(lock("f"))
-        assert flushing.wait(60)
-        second.send(lock("g"))
-        reader.send(b"GET /f HTTP/1.1\r\nHost: x\r\n\r\n")
-        go_on.set()
+        first, second, reader = connected(running, 3, stack)
+        disk = Disk(monkeypatch, lambda: seen.append(answered.wait(1)))
+        first.send(lock("0"))
+        assert disk.flushing.wait(60)
+        second.send(lock("new"))  # its row must be on the disk before the file is made
+        reader.send(b"GET /0 HTTP/1.1\r\nHost: x\r\n\r\n")
+        disk.go_on.set()
         assert reader.answer()[0] == 200
         answered.set()
-        assert (first.answer()[0], second.answer()[0]) == (200, 200)
-        assert flushes == [True]
+        assert (first.answer()[0], second.answer()[0]) == (200, 201)
+        assert seen
+        assert all(seen)
+
+
+def test_locks_that_are_asked_for_at_the_same_time_share_a_flush(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(tmp_path, durability="full") as running, ExitStack() as stack:
+        first, *others = connected(running, 5, stack)
+        disk = Disk(monkeypatch, lambda: None)
+        first.send(lock("0"))
+        assert disk.flushing.wait(60)
+        for number, raw in enumerate(others, 1):
+            raw.send(lock(str(number)) + OPTIONS)  # and the next request, which waits
+        disk.go_on.set()
+        assert first.answer()[0] == 200
+        assert [raw.answer()[0] for raw in others for _ in range(2)] == [200] * 8
+        assert disk.later < len(others)
+
+
+def test_a_lock_whose_body_was_waited_for_is_answered_like_others(tmp_path: Path) -> None:
+    """A thread that has stepped aside for the body gives the rest back to whoever leads."""
+    head, _, body = lock("0").partition(b"\r\n\r\n")
+    with serving(tmp_path, durability="full") as running, ExitStack() as stack:
+        (raw,) = connected(running, 1, stack)
+        for status in (200, 423):
+            raw.send(head + b"\r\nExpect: 100-continue\r\n\r\n")
+            assert raw.head()[0] == 100
+            raw.send(body + OPTIONS)
+            assert raw.answer()[0] == status
+            assert raw.answer()[0] == 200
+
+
+def test_nobody_is_told_of_a_lock_that_could_not_be_flushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with serving(tmp_path, durability="full") as running, ExitStack() as stack:
+        first, *others = connected(running, 4, stack)
+        disk = Disk(monkeypatch, fail)
+        first.send(lock("0"))
+        assert disk.flushing.wait(60)
+        for number, raw in enumerate(others, 1):
+            raw.send(lock(str(number)))
+        disk.go_on.set()
+        assert first.answer()[0] == 200
+        for raw in others:
+            status, fields, _ = raw.answer()
+            assert (status, "lock-token" in fields) == (503, False)
+        assert disk.later
 
 
 def test_a_request_that_takes_long_holds_nobody_up(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:

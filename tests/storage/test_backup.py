@@ -142,9 +142,12 @@ def test_what_cannot_be_restored_changes_nothing(tmp_path: Path) -> None:
     file.unlink()
     back_up(str(folder), str(file))
     pages = bytearray(file.read_bytes())
+    whole = bytes(pages)
     pages[4096 * 3 : 4096 * 6] = os.urandom(4096 * 3)
     file.write_bytes(pages)
     refused("is damaged|malformed")
+    file.write_bytes(whole[:2048] + os.urandom(2048) + whole[4096:])  # one page, of a table
+    refused("is damaged")
 
 
 def test_a_state_of_an_older_version_is_brought_forward(tmp_path: Path) -> None:

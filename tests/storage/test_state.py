@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from davserver.protocol.errors import InsufficientStorage, Unavailable
-from davserver.storage import sqlite
+from davserver.storage import soundness
 from davserver.storage.sqlite import SqliteState
 from davserver.storage.state import StateError
 
@@ -385,9 +385,9 @@ def test_a_look_at_a_large_database_ends_in_time(
     tmp_path: Path, state: SqliteState, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     fill(state)
-    monkeypatch.setattr(sqlite, "CHECK_SECONDS", -1.0)
+    monkeypatch.setattr(soundness, "CHECK_SECONDS", -1.0)
     caplog.set_level("INFO", "davserver")
-    monkeypatch.setattr(sqlite, "CHECK_STEPS", 10)
+    monkeypatch.setattr(soundness, "CHECK_STEPS", 10)
     again = SqliteState(str(tmp_path), durable=True)
     assert "only a part" in caplog.text
     assert again.query("SELECT count(*) FROM properties") == [(2000,)]
@@ -401,6 +401,36 @@ def test_what_else_goes_wrong_at_the_start_is_told(tmp_path: Path, state: Sqlite
     state.close()
     with pytest.raises(StateError, match="cannot be opened"):
         SqliteState(str(tmp_path), durable=True)
+
+
+def test_who_owes_waits_for_the_disk_before_he_tells(state: SqliteState, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushes: list[int] = []
+    took: list[float] = []
+    monkeypatch.setattr(os, "fdatasync", flushes.append)
+    state.took = took.append
+
+    def owing(number: int) -> Callable[[], None] | None:
+        state.owe()
+        with state.transaction(owed=True):
+            state.query("UPDATE progress SET fence = ?", (number,))
+        return state.owed()
+
+    first = owing(1)
+    state.owe()  # an answer within another one, which takes over what the outer one owes
+    second = owing(2)
+    assert state.owed() is None
+    assert (first is None, second is None, flushes, took) == (False, False, [], [])
+    assert first is not None
+    assert second is not None
+    second()
+    first()
+    assert (len(flushes), len(took)) == (1, 2)
+    state.owe()
+    put(state, 1)  # it does not say that it may be owed
+    assert state.owed() is None
+    with state.transaction(owed=True):  # nobody sees to it
+        state.query("UPDATE progress SET fence = 3")
+    assert len(flushes) == 3
 
 
 def test_a_fault_of_ours_is_no_trouble_of_the_database(state: SqliteState) -> None:

@@ -3,7 +3,8 @@
 `communicate` takes every step that needs no waiting: the handshake of TLS, a head, a small body, the
 application, the answer, the next request that is here already, the end. What must be waited for, the poll waits
 for (`wants`, `deadline`). Two things are waited for by a thread, which steps aside first so that another one
-polls: a large body, and a client that reads a streamed answer slowly.
+polls: a large body, and a client that reads a streamed answer slowly. An answer that must wait for the disk is given
+when the others that are there have had their turn (`Later`): what they change shares the wait.
 """
 
 from __future__ import annotations
@@ -27,12 +28,13 @@ from davserver.server.access_log import log_access
 from davserver.server.http.answer import plan
 from davserver.server.http.bodies import NO_BODY, ChunkedBody, LengthBody, RequestBody, drain
 from davserver.server.http.channel import NotTls, TlsChannel
-from davserver.server.http.gateway import Exchange, FileWrapper
+from davserver.server.http.gateway import Exchange, FileWrapper, Later
 from davserver.server.http.head import Head, HeadReader
 from davserver.server.http.inbound import Inbound, Pace
 from davserver.server.http.outgoing import Outgoing
 
 if TYPE_CHECKING:
+    from davserver.server.http.gateway import DavGateway
     from davserver.server.http.server import DavServer
 
 _log = logging.getLogger("davserver.http")
@@ -66,6 +68,7 @@ class DavConnection(HTTPConnection):
             "davserver.proxied": self.proxies is not None,
             "wsgi.errors": sys.stderr,
             "wsgi.file_wrapper": FileWrapper,
+            "davserver.later": Later,
         }
         self.reader = HeadReader(server.limits.header)
         self._outgoing = Outgoing(self.channel)
@@ -74,6 +77,8 @@ class DavConnection(HTTPConnection):
         self._head: Head | None = None
         #: The request whose answer is on its way.
         self._exchange: Exchange | None = None
+        #: Has that answer, when the disk has been waited for.
+        self._waiting: DavGateway | None = None
         #: Nothing but the next request is waited for: no handshake, no answer on its way, no end.
         self._is_reading = False
         self._has_served = self._heard_all = False
@@ -201,7 +206,12 @@ class DavConnection(HTTPConnection):
         """What comes before the next request. None: it may come."""
         if self._lingering is not None:
             return self._linger()
-        if self._exchange is not None:
+        if self._waiting is not None:
+            gateway, self._waiting = self._waiting, None
+            going = self._answer(gateway, gateway.go_on)
+            if going is not None:
+                return going
+        elif self._exchange is not None:
             if not self._outgoing.flush():
                 return self._await_client()
             if not self._is_over():
@@ -244,8 +254,12 @@ class DavConnection(HTTPConnection):
         self._has_served = True
         exchange = self._exchange = self._open(head)
         gateway = self.server.gateway(exchange)
+        return self._answer(gateway, gateway.respond)
+
+    def _answer(self, gateway: DavGateway, step: Callable[[], None]) -> bool | None:
+        """What `_serve` is to return."""
         try:
-            gateway.respond()
+            step()
         except OSError:
             raise
         except Exception:
@@ -253,6 +267,10 @@ class DavConnection(HTTPConnection):
                 raise
             _log.exception("the application failed")
             return self._refuse(InternalError("The server failed; its log says why."))
+        if gateway.is_waiting:
+            self._waiting, self._is_reading, self.is_ready = gateway, False, True
+            self.deadline = monotonic() + self.server.limits.idle_seconds
+            return True
         if not self._outgoing.is_empty:
             return self._await_client()
         return None if self._is_over() else self._end()

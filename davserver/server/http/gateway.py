@@ -48,6 +48,14 @@ class FileWrapper:
             self.part.sent(self._sent)
 
 
+class Later:
+    """`davserver.later`: an answer that somebody must wait for the disk to give. Other connections have their turn
+    before."""
+
+    def __init__(self, answer: Callable[[], Iterable[bytes]]) -> None:
+        self.answer = answer
+
+
 class Exchange:
     """One request, and what has been decided of its answer."""
 
@@ -73,6 +81,12 @@ class DavGateway(Gateway):
         self._status = ""
         self._headers: Sequence[tuple[str, str]] = ()
         self._plan: Plan | None = None
+        self._later: Later | None = None
+
+    @property
+    def is_waiting(self) -> bool:
+        """The answer is to be had by `go_on`."""
+        return self._later is not None
 
     @property
     def has_begun(self) -> bool:
@@ -80,8 +94,20 @@ class DavGateway(Gateway):
         return self._plan is not None
 
     def respond(self) -> None:
+        answer = self.req.server.wsgi_app(self.get_environ(), self.start_response)
+        if isinstance(answer, Later):
+            self._later = answer
+        else:
+            self._pass(answer)
+
+    def go_on(self) -> None:
+        """It may take a while."""
+        later, self._later = self._later, None
+        if later is not None:
+            self._pass(later.answer())
+
+    def _pass(self, answer: Iterable[bytes]) -> None:
         exchange = self.req
-        answer: Iterable[bytes] = exchange.server.wsgi_app(self.get_environ(), self.start_response)
         if isinstance(answer, FileWrapper):
             exchange.conn.send_file(self._decide().head, answer.part)
         elif isinstance(answer, tuple):
