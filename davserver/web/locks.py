@@ -39,7 +39,7 @@ class Locks:
 
     @property
     def policy(self) -> LockPolicy:
-        """As it is now: who may break locks may change while the server runs."""
+        """What the settings say of locks."""
         return self.places.shares.locks.policy
 
     def listing(self, caller: Caller, query: LocksQuery) -> Answer:
