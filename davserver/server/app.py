@@ -212,12 +212,24 @@ class Terminal:
 
     def _caller(self, environ: dict[str, Any]) -> Caller:
         """Who asks, beside WebDAV as within. Raises Unauthorized, TooManyRequests."""
-        from davserver.web.caller import Caller
-
         exchange: _Exchange = environ[_EXCHANGE]
         access = self.access
         identity = access.identify(exchange.asking())
         exchange.principal = identity.principal
+        return self._as_caller(exchange, access, identity)
+
+    def _caller_again(self, exchange: _Exchange) -> Caller:
+        """The same some time later, while the answer is made."""
+        access, asking = self.access, exchange.asking()._replace(now=self._clock())
+        identity = access.identify_again(asking)
+        if identity.principal.name != exchange.principal.name:
+            raise access.unauthorized(asking.now)  # it is somebody else's by now
+        return self._as_caller(exchange, access, identity)
+
+    def _as_caller(self, exchange: _Exchange, access: Access, identity: Identity) -> Caller:
+        from davserver.web.caller import Caller
+
+        environ = exchange.environ
         principal, is_administrator = identity.principal, access.is_administrator(identity)
         has_powers = identity.reach.has_powers and not principal.is_anonymous
         is_breaker = has_powers and access.belongs(principal.name, self.breakers)
@@ -232,6 +244,7 @@ class Terminal:
             has_app_passwords=access.has_app_passwords,
             trusts_page=self._cors is not None and self._cors.trusts(environ),
             reveal=self._reveal,
+            again=lambda: self._caller_again(exchange),
         )
 
 

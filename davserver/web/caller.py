@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from davserver.protocol.errors import NotFound, NotPermitted, Unauthorized
 from davserver.protocol.holder import Reveal, Viewer, person_name
@@ -30,6 +31,8 @@ class Caller:
     #: The page that the request comes from is one of those that the settings allow (CORS).
     trusts_page: bool = False
     reveal: Reveal = Reveal.USERS
+    #: Who asks, some time later, with what they may do then. Raises Unauthorized where their login counts no more.
+    again: Callable[[], Caller] = field(kw_only=True)
 
     @property
     def viewer(self) -> Viewer:
