@@ -192,6 +192,19 @@ class Access:
             return known.identity
         return self._logged_in(field, key, asking)
 
+    def identify_again(self, asking: Asking) -> Identity:
+        """Who asks by now (`asking.now`) with a request that `identify` has let in before. Raises what that raises."""
+        field = asking.headers.get("authorization", "")
+        try:
+            return self.identify(asking)
+        except Unauthorized:
+            # With Digest it is right once (RFC 7616 §3.4); that it was used is all that may be wrong with it now.
+            result = self._digest.verify(field, asking) if self._digest is not None else DigestResult("")
+            account = self.directory.find(result.name) if result.stale else None
+            if account is None:
+                raise
+            return self._identity(account)
+
     def could_be_more(self, identity: Identity) -> bool:
         """Might a login allow what this identity may not do?"""
         return identity.principal.is_anonymous and self._has_logins
