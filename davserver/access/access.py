@@ -21,6 +21,7 @@ from davserver.access.accounts import Account, Directory
 from davserver.access.hashes import Credential, encoded
 from davserver.access.permissions import STRANGERS
 from davserver.access.rules import Rules
+from davserver.names import require_user_name
 from davserver.protocol.errors import Unauthorized
 from davserver.protocol.locks import ANYBODY, Principal
 from davserver.protocol.messages import Headers, Permissions, Reach
@@ -211,7 +212,7 @@ class Access:
     def belongs(self, name: str, wanted: Iterable[str]) -> bool:
         """Is the user of that name one of these users and @groups?"""
         groups = {f"@{group}" for group in self.directory.vouched(name).groups}
-        return any(each == name or each in groups for each in wanted)
+        return any(each in groups or (each == name and not each.startswith("@")) for each in wanted)
 
     def unauthorized(self, now: float, *, stale: bool = False) -> Unauthorized:
         """The answer to somebody who must log in first. The strongest way comes first: RFC 7616 §3.7, and Windows
@@ -241,7 +242,12 @@ class Access:
         if known is not None and known.identity is not None and known.until > now:
             return known.identity
         name = basic.text_of(field.encode("latin-1", "replace")).strip()
-        if not name or not name.isprintable() or "/" in name or "," in name or ":" in name:
+        try:
+            require_user_name(name)
+        except ValueError:
+            raise self.unauthorized(now) from None
+        # Nor one that no path of theirs could have, nor what two fields of that name make.
+        if "/" in name or "," in name:
             raise self.unauthorized(now)
         generation = self._generation
         identity = self._identity(self.directory.vouched(name))

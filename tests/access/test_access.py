@@ -304,7 +304,7 @@ def test_nobody_else_does() -> None:
     assert access.identify(asking(basic("bob:paß:wort"), proxied=True)).principal.name == "bob"
 
 
-@pytest.mark.parametrize("name", [" ", "a/b", "alice, bob", "a\x7fb", "a:b", "\xa0"])
+@pytest.mark.parametrize("name", [" ", "a/b", "alice, bob", "a\x7fb", "a:b", "\xa0", "@boss", "everyone", "a\\b", 'a"b'])
 def test_a_proxy_that_names_nobody_lets_nobody_in(name: str) -> None:
     refused(accessing("r", proxy_user_header="Remote-User"), proxied=True, Remote_User=name)
 
@@ -334,6 +334,14 @@ def test_administrators_are_users_and_groups() -> None:
     assert not administers(access, ANYBODY)
     assert not any(administers(access, Principal("alice"), reach) for reach in (Reach.PART, Reach.READING))
     assert administers(accessing(administrators=["@staff"]), Principal("alice"))
+
+
+def test_who_is_called_like_a_group_is_not_in_it() -> None:
+    access = accessing(administrators=["@boss", "carol"])
+    assert not access.is_administrator(Identity(Principal("@boss"), READ_WRITE))
+    assert not access.belongs("@boss", ["@boss"])
+    assert access.belongs("bob", ["@boss"])
+    assert access.belongs("carol", ["@boss", "carol"])
 
 
 def test_who_logs_in_is_welcomed_once_in_a_while() -> None:
