@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from davserver.names import require_group_name, require_user_name
+from davserver.names import require_group_name
 from davserver.setting_types import Seconds, Section
 
 _HASH = re.compile(r"\$argon2(id|i|d)\$|\$2[aby]\$")
