@@ -153,7 +153,7 @@ class Terminal:
         method = method_of(environ["REQUEST_METHOD"])
         access = self.access
         asking = exchange.asking()
-        identity = access.identify(asking) if method.actions else _or_stranger(access, asking)
+        identity = access.identify(asking) if method.actions else _or_stranger(access, asking)[0]
         request = self._request(exchange, path, identity)
         try:
             return perform(method, request, self._shares)
@@ -180,12 +180,12 @@ class Terminal:
     def _own(self, exchange: _Exchange, path: DavPath, page: Page) -> Response:
         """A page of the server's. Whether it needs a login is for the page to say."""
         access = self.access
-        identity = _or_stranger(access, exchange.asking())
+        identity, unidentified = _or_stranger(access, exchange.asking())
         try:
             return page(self._request(exchange, path, identity))
         except (NotPermitted, NotKnown) as refused:
             if access.could_be_more(identity):
-                raise access.unauthorized(exchange.now) from refused
+                raise (unidentified or access.unauthorized(exchange.now)) from refused
             raise
 
     def _pass_on(self, exchange: _Exchange, path: DavPath, start_response: StartResponse) -> Iterable[bytes]:
@@ -248,13 +248,14 @@ class Terminal:
         )
 
 
-def _or_stranger(access: Access, asking: Asking) -> Identity:
-    """Where an answer needs no login, as OPTIONS at every path: a wrong one is none."""
+def _or_stranger(access: Access, asking: Asking) -> tuple[Identity, Refused | None]:
+    """Where an answer needs no login, as OPTIONS at every path: a wrong one is none. And why it is: it may be right,
+    and not looked at now."""
     try:
         identity = access.identify(asking)
-    except Refused:
-        return STRANGER
-    return STRANGER if access.could_be_more(identity) else identity
+    except Refused as refused:
+        return STRANGER, refused
+    return (STRANGER if access.could_be_more(identity) else identity), None
 
 
 def _finished(response: Response, environ: Mapping[str, Any]) -> Response:
