@@ -63,7 +63,7 @@ def unlock(request: Request, shares: Shares) -> Response:
     guard.fresh()
     released = share.locks.release(request.path, token, request.principal)
     if released.made is not None:
-        LockKeeper(shares).tidy(released)
+        LockKeeper(shares).tidy_if_possible(released)
     return Response(204)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from urllib.parse import quote
 
-from davserver.storage.schema import MIGRATIONS
+from davserver.storage.schema import MIGRATIONS, bring_forward
 from davserver.storage.sqlite import SqliteState
 from davserver.storage.state import StateError
 from davserver.storage.write_queue import WriteQueue
@@ -58,36 +58,40 @@ def restore(folder: str, source: str) -> bool:
             back_up(folder, os.path.join(folder, BEFORE))
         with closing(SqliteState(folder, durable=True)):  # while it is open, the log is not carried over
             _replace(folder, copy)
-        # A state of an older version is brought forward as at any start.
-        SqliteState(folder, durable=True).close()
     return replaces
 
 
 def _replace(folder: str, copy: sqlite3.Connection) -> None:
     """Who wants to write meanwhile waits in line, and goes on with what was restored."""
     partial = os.path.join(folder, "restoring.db")
-    with closing(_open(_database(folder), "rw")) as live, _in_pages_of(live, copy, partial) as same:
+    with closing(_open(_database(folder), "rw")) as live, _fit_for(live, copy, partial) as fit:
         live.execute("PRAGMA synchronous=FULL")
         with closing(WriteQueue(folder)) as queue, queue.turn():
-            same.backup(live)
+            fit.backup(live)
 
 
 @contextmanager
-def _in_pages_of(live: sqlite3.Connection, copy: sqlite3.Connection, partial: str) -> Iterator[sqlite3.Connection]:
-    """The copy, written anew to `partial` where its pages are of another size: then SQLite copies none of them."""
+def _fit_for(live: sqlite3.Connection, copy: sqlite3.Connection, partial: str) -> Iterator[sqlite3.Connection]:
+    """The copy, written anew to `partial` where its pages are of another size, of which SQLite copies none, or where it
+    is of an older version: who stands in line writes to it as soon as it is in place, so it is brought forward before.
+    """
     ((size,),) = live.execute("PRAGMA page_size").fetchall()
-    if copy.execute("PRAGMA page_size").fetchall() == [(size,)]:
+    if copy.execute("PRAGMA page_size").fetchall() == [(size,)] and (
+        copy.execute("PRAGMA user_version").fetchall() == [(len(MIGRATIONS),)]
+    ):
         yield copy
         return
     try:
         os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
         copy.execute(f"PRAGMA page_size={size}")
         copy.execute("VACUUM INTO ?", (partial,))
-        with closing(_open(partial, "ro")) as same:
-            yield same
+        with closing(_open(partial, "rw")) as fit:
+            bring_forward(fit, partial)
+            yield fit
     finally:
-        with suppress(FileNotFoundError):
-            os.unlink(partial)
+        for leftover in (partial, f"{partial}-journal"):
+            with suppress(FileNotFoundError):
+                os.unlink(leftover)
 
 
 def _database(folder: str) -> str:

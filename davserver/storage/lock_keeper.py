@@ -12,8 +12,9 @@ its row before it makes the file, there is no file without one.
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 
-from davserver.protocol.errors import Locked, NotFound, Refused, Unavailable
+from davserver.protocol.errors import InsufficientStorage, Locked, NotFound, Refused, Unavailable
 from davserver.protocol.locks import ABSENT, Claim, End, Ending, Lock, is_unchanged
 from davserver.protocol.paths import DavPath
 from davserver.storage import changes
@@ -71,6 +72,11 @@ class LockKeeper:
                     _log.warning("%s, an empty file that a LOCK made, stays: %s", lock.root, refused.message)
             self._locks.tidied(lock, version)
         removed.empty()
+
+    def tidy_if_possible(self, lock: Lock) -> None:
+        """`tidy`, by whoever has just ended this lock: that is done, and he is told so. What is left is the sweep's."""
+        with suppress(Unavailable, InsufficientStorage):
+            self.tidy(lock)
 
     def node(self, path: DavPath) -> Node | None:
         """What is at a path; None also where no share is served any more."""

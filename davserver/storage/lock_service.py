@@ -128,7 +128,7 @@ class LockService:
             raise NotFound(f"Lock {number} has ended.")
         for each in broken:
             _log_broken(each.id, each.root, each.principal, by, why)
-            self.keeper.tidy(each)
+            self.keeper.tidy_if_possible(each)
         return lock
 
     def extend(self, number: int, principal: Principal, seconds: int | None) -> Lock:
@@ -142,7 +142,7 @@ class LockService:
         """End one's own lock, whatever its kind. Raises NotFound, Forbidden."""
         lock = self._own(number, principal)
         self._locks.release_all([lock])
-        self.keeper.tidy(lock)
+        self.keeper.tidy_if_possible(lock)
         return lock
 
     # --- check-outs
@@ -221,7 +221,7 @@ class LockService:
         for event in self.events.after(before, KEEP_EVENTS) if breaking else ():
             if event.what is What.BROKEN and event.by == by:
                 _log_broken(event.lock_id, event.root, event.principal, by, why)
-                self.keeper.tidy(self._locks.by_id(event.lock_id))
+                self.keeper.tidy_if_possible(self._locks.by_id(event.lock_id))
         until = "without an end" if lock.expires is None else f"for {seconds} s"
         _audit.info("maintenance %d on %s set by %s %s: %s", lock.id, _printable(path.key), _name(by), until, why)
         return lock

@@ -236,6 +236,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
                 expired = expired + (NEW.what = 'expired'), broken = broken + (NEW.what = 'broken');
         END
         """,
+        # A server that went on with an older database, put in place of its own while it ran, did not count its locks.
+        "UPDATE progress SET lock_id = max(lock_id, (SELECT coalesce(max(id), 0) FROM locks))",
     ),
 )
 

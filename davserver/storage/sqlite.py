@@ -5,7 +5,9 @@ which keeps the database whole whatever happens); what makes it last is one fdat
 after the commit, when the next writer may go on already. So writers at work together share one, where
 `synchronous=FULL` makes each of them wait for a disk of its own. Whoever reads a commit that is not on the disk
 yet and builds on it waits for a later fdatasync of the same file, which covers both. Where nothing but an answer
-follows, whoever gives it sees to the flush before he does (`unflushed`).
+follows, whoever gives it sees to the flush before he does (`unflushed`). Who only reads flushes nothing: a PUT of
+plain content may pass because of an UNLOCK that is not on the disk yet. After a power cut that lock is there again,
+whose holder was never told that it was released.
 
 The files may be taken away while the server runs, or replaced by others. A connection to a file that is no
 longer the one at its path would answer from what nobody else sees: so nobody is answered until a database is there
@@ -143,8 +145,8 @@ class SqliteState:
                 with suppress(sqlite3.Error):  # one that was given up has nothing to roll back
                     if connection.in_transaction:
                         connection.execute("ROLLBACK")
-        if changed and owed and self._flush is not None and self._unflushed.add(number, began):
-            return
+        if owed and self._flush is not None and self._unflushed.add(number, began):
+            return  # also where nothing was changed: an UNLOCK that comes twice tells of what the first one did
         if changed:
             self._before_waiting()
             self._flush_now()
@@ -226,7 +228,11 @@ class SqliteState:
                 self._give_up(connection)
                 raise Unavailable("The server's state was replaced by one of another version.")
             if self._files is None:
-                self._adopt(connection)
+                try:
+                    self._adopt(connection)
+                except (Refused, sqlite3.Error):
+                    self._give_up(connection)
+                    raise
         return connection
 
     def _look(self) -> None:
@@ -241,7 +247,7 @@ class SqliteState:
                 while self._connections:
                     _abandon(self._connections.pop())
                 self._generation += 1
-                self._files = None
+                self._files = self._index = None
         self._looked = time.monotonic()
 
     def _in_place(self) -> _Files | None:
@@ -252,15 +258,17 @@ class SqliteState:
     def _adopt(self, connection: sqlite3.Connection) -> None:
         """What this connection has opened is what is in place."""
         connection.execute("SELECT latest FROM progress").fetchall()  # which also opens the write-ahead log
-        self._files = self._in_place()
-        if self._files is None:
+        files = self._in_place()
+        if files is None:
             raise _away()
         try:
-            self._index = WalIndex.of(self._path + "-shm")
             if self._flush is not None:
                 self._flush.open(self._generation)
+            self._index = WalIndex.of(self._path + "-shm")
         except OSError as error:
+            self._generation += 1  # closing the connection removes the log that was opened
             raise _away() from error
+        self._files = files
         self._looked = time.monotonic()
 
     def _connect(self, mode: str) -> sqlite3.Connection:

@@ -20,6 +20,7 @@ from davserver.protocol.paths import DavPath
 from davserver.server.app import DavApp
 from davserver.server.compose import open_app
 from davserver.settings import Settings
+from davserver.storage import gate
 from davserver.storage.lock_manager import LockManager
 from davserver.storage.lock_service import LockService
 
@@ -257,6 +258,15 @@ def test_an_upload_that_waits_for_a_lock_to_end_may_end_after_it(town: Town) -> 
 
 
 # --- after the end
+
+
+def test_an_unlock_is_answered_although_its_empty_file_must_wait(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody holds the path for long: what is released is released, and says so."""
+    monkeypatch.setattr(gate, "PATIENCE", 0.05)
+    token = town.lock("/new").token
+    with gate.Gate(str(town.root.parent / "state")).reserve([DavPath.parse("/new")]):
+        assert town.alice("UNLOCK", "/new", Lock_Token=f"<{token}>").status == 204
+    assert town.locks.active() == []
 
 
 @pytest.mark.parametrize("method", ["DELETE", "MOVE"])

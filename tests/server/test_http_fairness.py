@@ -126,12 +126,18 @@ def lock(name: str) -> bytes:
 
 
 def connected(running: Running, count: int, stack: ExitStack) -> list[Raw]:
-    """Connections that the server has accepted, and files "0", "1" …"""
+    """Connections that the server has accepted, and files "0", "1" …
+
+    Its first change, which writes the log of the state again, is made.
+    """
     found = many(running, count, stack)
     for number, raw in enumerate(found):
         (running.root / str(number)).write_bytes(b"x")
         raw.send(OPTIONS)
         assert raw.answer()[0] == 200
+    dav = running.client()
+    assert dav("UNLOCK", "/0", Lock_Token=f"<{dav.lock('/0').token}>").status == 204
+    dav.close()
     return found
 
 
@@ -183,6 +189,30 @@ def test_a_lock_whose_body_was_waited_for_is_answered_like_others(tmp_path: Path
             raw.send(body + OPTIONS)
             assert raw.answer()[0] == status
             assert raw.answer()[0] == 200
+
+
+def test_a_disk_that_hangs_does_not_take_the_last_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There are more who wait for it than threads: whoever asks something else is told at once that we are busy."""
+    with serving(tmp_path, durability="full", limits={"threads": 4}) as running, ExitStack() as stack:
+        waiting = connected(running, 8, stack)
+        disk = Disk(monkeypatch, lambda: None)
+        stack.callback(disk.go_on.set)
+
+        def ask() -> int:
+            with running.raw() as raw:
+                raw.send(OPTIONS)
+                return raw.answer()[0]
+
+        for number, raw in enumerate(waiting):
+            raw.send(lock(str(number)))
+        assert disk.flushing.wait(60)
+        while running.server.requests.busy < 4:
+            assert ask() in (200, 503)
+        assert {ask() for _ in range(20)} == {503}
+        disk.go_on.set()
+        told = [raw.answer()[0] for raw in waiting]
+        assert set(told) <= {200, 503}
+        assert told.count(200) >= 3
 
 
 def test_nobody_is_told_of_a_lock_that_could_not_be_flushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

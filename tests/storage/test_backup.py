@@ -7,12 +7,16 @@ import shutil
 import sqlite3
 import stat
 import threading
+import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from lockworld import World
 from serving import Process, Running, serving
 
 from davserver.cli import main
+from davserver.storage import backup
 from davserver.storage.backup import BEFORE, back_up, restore
 from davserver.storage.schema import MIGRATIONS
 from davserver.storage.sqlite import SqliteState
@@ -162,6 +166,46 @@ def test_a_state_of_an_older_version_is_brought_forward(tmp_path: Path) -> None:
     assert state.query("PRAGMA user_version") == [(len(MIGRATIONS),)]
     assert state.query("SELECT count(*) FROM intents") == [(0,)]
     state.close()
+
+
+def older(file: Path, version: int) -> None:
+    """A state as a server of an older version left it, whose last lock nobody has counted."""
+    old = sqlite3.connect(file, isolation_level=None)
+    for migration in MIGRATIONS[:version]:
+        for statement in migration:
+            old.execute(statement)
+    old.execute(f"PRAGMA user_version={version}")
+    old.execute(
+        "INSERT INTO locks (id, token, root, parent, collection, depth, scope, kind, principal, display_name, created, "
+        "refreshed, client_address, client_agent, blocks_reads, ended, how) VALUES (7, 't', '/old', '/', 0, '0', "
+        "'exclusive', 'write', 'bob', 'Bob', 0, 0, '', '', 0, 1, 'broken')"
+    )
+    old.close()
+
+
+def test_who_writes_to_what_was_just_restored_finds_it_brought_forward(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that waits in line has its turn before the restore is over."""
+    older(tmp_path / "old", len(MIGRATIONS) - 1)
+    with ExitStack() as stack:
+        world = World(tmp_path, stack, time.time)
+        assert world.lock("/before").id == 1
+        replace = backup._replace
+
+        def and_then(*arguments: object) -> None:
+            replace(*arguments)  # type: ignore[arg-type]
+            numbers.append(world.lock("/meanwhile").id)
+
+        numbers: list[int] = []
+        monkeypatch.setattr(backup, "_replace", and_then)
+        assert restore(str(world.folder), str(tmp_path / "old"))
+        numbers += [world.lock("/f").id, world.lock("/g").id]
+        assert numbers == [8, 9, 10]
+        assert world.state.query("SELECT lock_id FROM progress") == [(10,)]
+        assert sorted(os.listdir(world.folder)) == [
+            BEFORE, "gate", "state.db", "state.db-shm", "state.db-wal", "writers"
+        ]  # fmt: skip
 
 
 def test_where_it_cannot_be_written_it_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,9 +11,10 @@ import pytest
 from lockworld import ALICE, BOB, Clock, World, path
 from world import staged_names
 
-from davserver.protocol.errors import Forbidden
+from davserver.protocol.errors import Forbidden, Unavailable
 from davserver.protocol.locks import ABSENT, Claim, Depth, End, Ending, Scope
-from davserver.storage import changes
+from davserver.storage import changes, gate
+from davserver.storage.gate import Gate
 from davserver.storage.journal import Intent, Kind
 from davserver.storage.lock_events import What
 from davserver.storage.lock_keeper import BATCH, RELEASED_SECONDS, LockKeeper
@@ -37,6 +38,24 @@ def test_an_expired_lock_is_noted_with_the_version_of_its_file(world: World, clo
     assert [event.what for event in world.events.after(0)] == [What.LOCKED, What.EXPIRED]
     world.keeper.sweep()
     assert len(world.events.after(0)) == 2
+
+
+def test_whoever_ends_a_lock_is_not_refused_because_of_what_can_wait(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate, "PATIENCE", 0.05)
+    first, second = world.make("/f"), world.make("/g")
+    with Gate(str(world.folder)).reserve([path("/f"), path("/g")]):
+        assert world.service.end(first.id, ALICE) == first
+        with pytest.raises(Unavailable):
+            world.keeper.tidy(first)
+        world.locks.release(path("/g"), second.token, ALICE)
+        world.keeper.tidy_if_possible(second)
+    assert world.locks.active() == []
+    assert world.file("/f").exists()
+    world.keeper.sweep()
+    assert not world.file("/f").exists()
+    assert not world.file("/g").exists()
 
 
 def test_what_was_changed_behind_our_back_before_anybody_looked_is_not_forgiven(

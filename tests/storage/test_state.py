@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 
 from davserver.protocol.errors import InsufficientStorage, Unavailable
-from davserver.storage import soundness
+from davserver.storage import soundness, sqlite
+from davserver.storage.log_flush import LogFlush
 from davserver.storage.sqlite import SqliteState
 from davserver.storage.state import StateError
+from davserver.storage.wal_index import WalIndex
 
 LATEST = "SELECT latest FROM progress"
 SET = "UPDATE progress SET latest = ?"
@@ -24,6 +26,7 @@ SET = "UPDATE progress SET latest = ?"
 @pytest.fixture
 def state(tmp_path: Path) -> Iterator[SqliteState]:
     state = SqliteState(str(tmp_path), durable=True)
+    put(state, 0)  # the first one writes the log again
     yield state
     state.close()
 
@@ -272,6 +275,48 @@ def test_after_a_flush_that_failed_none_is_believed_until_the_log_is_written_ane
     assert disk.value(tmp_path / "after") == 4
 
 
+def test_what_failed_before_somebody_else_began_is_not_believed_either(
+    tmp_path: Path, state: SqliteState, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A process that starts after a flush failed, or in place of one that was killed over it: the kernel tells it
+    nothing."""
+    with monkeypatch.context() as patch:
+        disk = Disk(state, patch)
+        disk.fails = True
+        with pytest.raises(Unavailable):
+            put(state, 1)
+        disk.fails = False
+        caplog.clear()
+        other = SqliteState(str(tmp_path), durable=True)
+        put(other, 2)
+        put(other, 3)
+        content = disk.content
+        other.close()
+    disk.content = content
+    assert disk.value(tmp_path / "after") == 3
+    assert caplog.text == ""  # nothing has failed that it knows of
+
+
+def test_the_log_of_another_database_is_not_believed(
+    tmp_path: Path, state: SqliteState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(state, 1)
+    for file in tmp_path.glob("state.db*"):
+        file.unlink()
+    other = SqliteState(str(tmp_path), durable=True)
+    with monkeypatch.context() as patch:
+        disk = Disk(state, patch)
+        disk.fails = True
+        with pytest.raises(Unavailable):
+            put(other, 2)
+        disk.fails = False
+        put(state, 3)
+        content = disk.content
+    disk.content = content
+    assert disk.value(tmp_path / "after") == 3
+    other.close()
+
+
 def test_a_log_that_cannot_be_written_anew_lets_nothing_pass(
     state: SqliteState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -433,6 +478,28 @@ def test_who_owes_waits_for_the_disk_before_he_tells(state: SqliteState, monkeyp
     assert len(flushes) == 3
 
 
+def test_who_found_it_done_waits_as_well(state: SqliteState, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An UNLOCK that comes twice: what the first one released may not be on the disk when the second is answered."""
+    flushes: list[int] = []
+    monkeypatch.setattr(os, "fdatasync", flushes.append)
+
+    def owing(sql: str) -> Callable[[], None] | None:
+        state.owe()
+        with state.transaction(owed=True):
+            state.query(sql)
+        return state.owed()
+
+    first = owing("UPDATE progress SET fence = 1 WHERE fence = 0")
+    (second,) = in_thread(lambda: owing("UPDATE progress SET fence = 1 WHERE fence = 0"))
+    assert callable(second)
+    assert flushes == []
+    second()
+    assert len(flushes) == 1
+    assert first is not None
+    first()
+    assert len(flushes) == 1
+
+
 def test_a_fault_of_ours_is_no_trouble_of_the_database(state: SqliteState) -> None:
     with pytest.raises(sqlite3.IntegrityError), state.transaction():
         state.query("INSERT INTO progress (id, latest, lock_id, fence) VALUES (2, 0, 0, 0)")
@@ -533,6 +600,48 @@ def test_a_copy_that_is_put_back_is_used(tmp_path: Path, state: SqliteState) -> 
         assert state.query(LATEST) == [(1,)]
         state.query(SET, (3,))
     assert in_thread(lambda: state.query(LATEST)) == [[(3,)]]
+
+
+@pytest.mark.parametrize("fails", ["the index", "the log", "the folder"])
+def test_a_copy_that_cannot_be_used_at_first_is_used_later(
+    fails: str, tmp_path: Path, state: SqliteState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No descriptor is left, in the middle of it: nothing of the database that was replaced is used any more."""
+    put(state, 1)
+    state.query("PRAGMA wal_checkpoint(TRUNCATE)")
+    shutil.copy(tmp_path / "state.db", tmp_path / "copy")
+    put(state, 2)
+    assert state.query(LATEST) == [(2,)]  # which is remembered
+    for file in tmp_path.glob("state.db*"):
+        file.unlink()
+    (tmp_path / "copy").rename(tmp_path / "state.db")
+
+    def fail(*_: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(sqlite, "_LOOK_SECONDS", -1.0)
+    with monkeypatch.context() as patch:
+        if fails == "the index":
+            patch.setattr(WalIndex, "of", fail)
+        elif fails == "the log":
+            patch.setattr(LogFlush, "open", fail)
+        else:
+            patch.setattr(os, "fsync", fail)
+        for _ in range(3):
+            with pytest.raises(Unavailable):
+                state.query(LATEST)
+            with pytest.raises(Unavailable):
+                put(state, 5)
+        assert len(state._connections) == 0
+    assert state.query(LATEST) == [(1,)]
+    put(state, 3)
+    assert state.query(LATEST) == [(3,)]
+    assert state._flush is not None
+    assert os.fstat(state._flush._fd).st_ino == os.stat(f"{state._path}-wal").st_ino
+    other = SqliteState(str(tmp_path), durable=True)
+    put(other, 4)
+    assert state.query(LATEST) == [(4,)]
+    other.close()
 
 
 def test_its_successor_keeps_its_log(tmp_path: Path) -> None:

@@ -207,6 +207,10 @@ class DavConnection(HTTPConnection):
         if self._lingering is not None:
             return self._linger()
         if self._waiting is not None:
+            if not self.server.requests.has_spare:
+                # The last thread polls: a disk that hangs must not keep it.
+                self.is_ready = True
+                return True
             gateway, self._waiting = self._waiting, None
             going = self._answer(gateway, gateway.go_on)
             if going is not None:

@@ -94,7 +94,7 @@ class Connections(ConnectionManager):
         polled, ready, poll, wait = self._polled, self._ready, self._epoll.poll, self._balance.wait
         while not self._stopping or self._drain():
             wait(True)
-            for fd, _ in poll(0 if ready else self._patience(), _EVENTS):
+            for fd, _ in poll(self._patience(), _EVENTS):
                 conn = polled.get(fd)
                 if conn is None:
                     self._hear(fd)
@@ -163,6 +163,9 @@ class Connections(ConnectionManager):
 
     def _patience(self) -> float:
         """Seconds that a poll may last."""
+        if self._ready:
+            # Without a spare thread some of them can only try again.
+            return 0 if self.server.requests.has_spare else TICK
         if self._resting:
             return _REST
         return _LOOK if self._all else -1
