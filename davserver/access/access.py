@@ -273,8 +273,8 @@ class Access:
         result = digest.verify(field, asking)
         # Of somebody who has logged in from there with that nonce before, nobody needs to ask whether they may try.
         key = memory.keyed(encoded(f"\0digest\0{asking.address}\0{result.nonce}\0{result.name}"))
-        known = None if result.account is None else memory.sessions.get(key)
-        if known is not None and known.until > now:
+        known = memory.sessions.get(key) if result.account is not None or result.stale else None
+        if known is not None and known.until > now and not result.stale:
             return known.identity
         with self._attempt(asking, result.name, None, was_right=known is not None) as attempt:
             if result.account is None and not result.stale:

@@ -453,6 +453,10 @@ def test_nor_who_goes_on_with_a_nonce(state: SqliteState, tmp_path: Path) -> Non
     guessing(access, now)
     assert status(access, world.login(uri="/", nonce=nonce, nc="00000002"), now) == 200
     assert status(access, world.login(uri="/", nonce=nonce, nc="00000003", password="x"), now) == 429
+    # A replay is right but for its count (as is a stream that asks again): nobody is stopped, and nothing forgiven.
+    replay = asking(world.login(uri="/", nonce=nonce), now)
+    assert status(access, world.login(uri="/", nonce=nonce), now) == 401
+    assert access.identify_again(replay).principal.name == "alice"
     # Not so with another one, from which nobody was right: each guess would find out whether it is.
     assert status(access, world.login(uri="/", nonce=world.nonces.new(now)), now) == 429
     world.nonces.close()
