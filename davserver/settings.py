@@ -18,15 +18,9 @@ from typing import Annotated, Any, Literal, get_args
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
+from davserver.names import require_group_name, require_user_name
 from davserver.setting_types import UNIX, Auto, Bytes, Seconds, SecondsOrNone, Section, count, networks, parse_duration
-from davserver.settings_access import (
-    AuthSettings,
-    CorsSettings,
-    RuleSettings,
-    UserSettings,
-    require_group_name,
-    require_user_name,
-)
+from davserver.settings_access import AuthSettings, CorsSettings, RuleSettings, UserSettings
 from davserver.sources import SettingsError, Source, from_defaults, from_environment, from_file
 from davserver.webhook_settings import WebhookSettings
 

@@ -8,10 +8,10 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from davserver.names import require_group_name
 from davserver.setting_types import Seconds, Section
 
 _HASH = re.compile(r"\$argon2(id|i|d)\$|\$2[aby]\$")
-_RESERVED = ("anonymous", "authenticated", "everyone")
 
 
 class UserSettings(Section):
@@ -45,21 +45,6 @@ class UserSettings(Section):
         if len({len(text) for text in value}) != len(value):
             raise ValueError("one for MD5 and one for SHA-256 at most")
         return value
-
-
-def require_user_name(name: str) -> None:
-    """Raises ValueError."""
-    # RFC 7617 §2: no colon; "\" would be taken for a Windows domain, "@" for a group in a rule.
-    if not name or not name.isprintable() or set(name) & set(':\\"') or name.startswith("@"):
-        raise ValueError(f"{name!r} cannot be a user name: no colon, quote, backslash, control character or @ in front")
-    if name in _RESERVED:
-        raise ValueError(f"{name!r} cannot be a user name: in rules it stands for many")
-
-
-def require_group_name(name: str) -> None:
-    """Raises ValueError."""
-    if not name or not name.isprintable() or name.startswith("@"):
-        raise ValueError(f"{name!r} cannot be the name of a group; it is written without @ here")
 
 
 class RuleSettings(Section):

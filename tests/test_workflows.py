@@ -58,3 +58,10 @@ def test_the_files_they_name_are_there() -> None:
     # Build arguments of the release are those of the Dockerfile.
     arguments = set(re.findall(r"^ARG (\w+)", (ROOT / "docker" / "Dockerfile").read_text(), re.MULTILINE))
     assert {"VERSION", "COMMIT", "BUILT"} <= arguments
+
+
+def test_known_holes_are_looked_for() -> None:
+    """In all that is installed, on every change and each week."""
+    workflow = read(ROOT / ".github" / "workflows" / "tests.yml")
+    assert workflow[True]["schedule"]  # YAML 1.1 reads "on" as a truth
+    assert any("pip-audit" in step.get("run", "") and "-r requirements.lock" in step["run"] for step in steps(workflow))

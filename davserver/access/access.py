@@ -1,8 +1,12 @@
 """Access: from the credentials of a request to who is asking, and what they may do.
 
 A login is verified once and then remembered for a while by a keyed hash of its field, together with all that it means:
-a request with a login that is known costs one hash and one look into a dictionary. What is remembered goes when an
-account changes or an app password is revoked.
+a request with a login that is known costs one hash and one look into a dictionary. When an account changes or an app
+password is revoked, it is verified again.
+
+What was right once is verified again without asking whether this may be tried, where it comes from the same place:
+others there who guess stop nobody who has logged in. From elsewhere it is an attempt like every other, or somebody
+who is banned would be told by it what is right.
 """
 
 from __future__ import annotations
@@ -13,14 +17,16 @@ import threading
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import NamedTuple, NoReturn, Protocol
 
 from davserver.access import basic
 from davserver.access.accounts import Account, Directory
 from davserver.access.hashes import Credential, encoded
+from davserver.access.memory import Known, Memory
 from davserver.access.permissions import STRANGERS
 from davserver.access.rules import Rules
+from davserver.access.throttle import network_of
+from davserver.names import require_user_name
 from davserver.protocol.errors import Unauthorized
 from davserver.protocol.locks import ANYBODY, Principal
 from davserver.protocol.messages import Headers, Permissions, Reach
@@ -32,7 +38,6 @@ CACHE_SECONDS = 300.0
 WRONG_SECONDS = 60.0
 #: Seconds between two looks at whether accounts have changed.
 LOOK_SECONDS = 1.0
-_REMEMBERED = 4096
 #: Programs of Windows, which never ask their user for a login where everybody may read.
 _WINDOWS = ("Microsoft-WebDAV-MiniRedir", "Microsoft Office", "DavClnt")
 
@@ -125,12 +130,6 @@ class Attempt(Protocol):
     def succeeded(self) -> None: ...
 
 
-class _Known(NamedTuple):
-    identity: Identity | None
-    until: float
-    used: Used | None
-
-
 class Access:
     """Logins of one server."""
 
@@ -160,14 +159,11 @@ class Access:
         anybody = rules.anonymous()
         self._anybody = Identity(ANYBODY, anybody) if anybody.leads(ROOT) else None
         self._has_logins = bool(directory)
-        self._key = os.urandom(32)
-        self._known: dict[bytes, _Known] = {}
-        self._changing = threading.Lock()
+        self._memory = Memory()
+        self._looking = threading.Lock()
         #: Each takes 64 MiB and a core for as long as it lasts.
         self._hashing = threading.BoundedSemaphore(max(2, os.cpu_count() or 2))
         self._looked = float("-inf")
-        #: Grows when accounts change: what was verified before is not remembered after.
-        self._generation = 0
 
     def identify(self, asking: Asking) -> Identity:
         """Who is asking. Raises Unauthorized and TooManyRequests, and for an app password Unavailable while the state
@@ -182,15 +178,26 @@ class Access:
         now = asking.now
         if not 0 <= now - self._looked < LOOK_SECONDS:
             self._look(now)
-        key = self._keyed(encoded(field))
-        known = self._known.get(key)
+        key = self._memory.keyed(encoded(f"\0field\0{asking.address}\0{field}"))
+        known = self._memory.fields.get(key)
         if known is not None and known.until > now:
-            if known.identity is None:
-                raise self.unauthorized(now)
             if known.used is not None:
                 known.used.touch(now, asking.address)
             return known.identity
         return self._logged_in(field, key, asking)
+
+    def identify_again(self, asking: Asking) -> Identity:
+        """Who asks by now (`asking.now`) with a request that `identify` has let in before. Raises what that raises."""
+        field = asking.headers.get("authorization", "")
+        try:
+            return self.identify(asking)
+        except Unauthorized:
+            # With Digest it is right once (RFC 7616 §3.4); that it was used is all that may be wrong with it now.
+            result = self._digest.verify(field, asking) if self._digest is not None else DigestResult("")
+            account = self.directory.find(result.name) if result.stale else None
+            if account is None:
+                raise
+            return self._identity(account)
 
     def could_be_more(self, identity: Identity) -> bool:
         """Might a login allow what this identity may not do?"""
@@ -211,7 +218,7 @@ class Access:
     def belongs(self, name: str, wanted: Iterable[str]) -> bool:
         """Is the user of that name one of these users and @groups?"""
         groups = {f"@{group}" for group in self.directory.vouched(name).groups}
-        return any(each == name or each in groups for each in wanted)
+        return any(each in groups or (each == name and not each.startswith("@")) for each in wanted)
 
     def unauthorized(self, now: float, *, stale: bool = False) -> Unauthorized:
         """The answer to somebody who must log in first. The strongest way comes first: RFC 7616 §3.7, and Windows
@@ -236,16 +243,21 @@ class Access:
         now = asking.now
         if not 0 <= now - self._looked < LOOK_SECONDS:
             self._look(now)
-        key = self._keyed(b"\0proxy\0" + encoded(field))
-        known = self._known.get(key)
-        if known is not None and known.identity is not None and known.until > now:
+        key = self._memory.keyed(b"\0proxy\0" + encoded(field))
+        known = self._memory.fields.get(key)
+        if known is not None and known.until > now:
             return known.identity
         name = basic.text_of(field.encode("latin-1", "replace")).strip()
-        if not name or not name.isprintable() or "/" in name or "," in name or ":" in name:
+        try:
+            require_user_name(name)
+        except ValueError:
+            raise self.unauthorized(now) from None
+        # Nor one that no path of theirs could have, nor what two fields of that name make.
+        if "/" in name or "," in name:
             raise self.unauthorized(now)
-        generation = self._generation
+        generation = self._memory.generation
         identity = self._identity(self.directory.vouched(name))
-        self._remember(key, _Known(identity, now + CACHE_SECONDS, None), generation)
+        self._memory.put(self._memory.fields, key, Known(identity, now + CACHE_SECONDS), generation)
         return identity
 
     def _logged_in(self, field: str, key: bytes, asking: Asking) -> Identity:
@@ -257,15 +269,14 @@ class Access:
         return self._by_password(*login, key, asking)
 
     def _by_digest(self, digest: DigestLogins, field: str, asking: Asking) -> Identity:
-        now, generation = asking.now, self._generation
+        now, memory, generation = asking.now, self._memory, self._memory.generation
         result = digest.verify(field, asking)
         # Of somebody who has logged in from there with that nonce before, nobody needs to ask whether they may try.
-        key = self._keyed(encoded(f"\0digest\0{asking.address}\0{result.nonce}\0{result.name}"))
-        if result.account is not None:
-            known = self._known.get(key)
-            if known is not None and known.identity is not None and known.until > now:
-                return known.identity
-        with self._attempt(asking, result.name, None) as attempt:
+        key = memory.keyed(encoded(f"\0digest\0{asking.address}\0{result.nonce}\0{result.name}"))
+        known = None if result.account is None else memory.sessions.get(key)
+        if known is not None and known.until > now:
+            return known.identity
+        with self._attempt(asking, result.name, None, was_right=known is not None) as attempt:
             if result.account is None and not result.stale:
                 self._fail(result.name, asking, "digest", attempt)
             if attempt is not None:
@@ -273,33 +284,44 @@ class Access:
         if result.account is None:
             raise self.unauthorized(now, stale=True)
         identity = self._identity(result.account)
-        self._remember(key, _Known(identity, now + CACHE_SECONDS, None), generation)
+        memory.put(memory.sessions, key, Known(identity, now + CACHE_SECONDS), generation)
         return identity
 
-    def _by_password(self, name: str, password: str, key: bytes, asking: Asking) -> Identity:
-        now, generation = asking.now, self._generation
-        account = self.directory.find(name)
-        # Those who wait for their turn are no attempts yet: many may come at once behind one address.
-        with self._hashing, self._attempt(asking, name, encoded(f"{len(name)}:{name}{password}")) as attempt:
-            known = self._known.get(key)  # others who came with the same have been verified meanwhile
-            if known is not None and known.until > now:
-                if known.identity is None:
+    def _by_password(self, name: str, password: str, field: bytes, asking: Asking) -> Identity:
+        """`field`: what it is remembered by, as it was spelt."""
+        now, memory, generation = asking.now, self._memory, self._memory.generation
+        guess = encoded(f"{len(name)}:{name}{password}")
+        key, place = memory.keyed(b"\0basic\0" + guess), network_of(asking.address) or asking.address
+        known = memory.passwords.get(key)
+        if known is None or known.until <= now or place not in known.places:
+            if memory.is_wrong(key, now):
+                raise self.unauthorized(now)
+            account = self.directory.find(name)
+            # Those who wait for their turn are no attempts yet: many may come at once behind one address.
+            with self._hashing:
+                known = memory.passwords.get(key)  # others who came with the same have been verified meanwhile
+                if memory.is_wrong(key, now):
                     raise self.unauthorized(now)
-                login_identity, until, used = known.identity, known.until, known.used
-            else:
-                login = self._verified(account, name, password, now)
-                if login is None:
-                    self._remember(key, _Known(None, now + WRONG_SECONDS, None), generation)
-                    self._fail(name, asking, "basic", attempt)
-                used = login.used
-                login_identity = self._identity(login.account, used)
-                until = min(now + CACHE_SECONDS, login.until)
-                self._remember(key, _Known(login_identity, until, used), generation)
-            if attempt is not None:
-                attempt.succeeded()
-        if used is not None:
-            used.touch(now, asking.address)
-        return login_identity
+                was_right = known is not None and place in known.places
+                with self._attempt(asking, name, guess, was_right=was_right) as attempt:
+                    if known is None or known.until <= now:
+                        login = self._verified(account, name, password, now)
+                        if login is None:
+                            memory.put_wrong(key, now + WRONG_SECONDS, generation)
+                            self._fail(name, asking, "basic", attempt)
+                        identity, until = (
+                            self._identity(login.account, login.used),
+                            min(now + CACHE_SECONDS, login.until),
+                        )
+                        known = Known(identity, until, login.used, () if known is None else known.places)
+                    if attempt is not None:
+                        attempt.succeeded()
+                known = known.seen_from(place)
+                memory.put(memory.passwords, key, known, generation)
+        memory.put(memory.fields, field, known, generation)
+        if known.used is not None:
+            known.used.touch(now, asking.address)
+        return known.identity
 
     def _verified(self, account: Account | None, name: str, password: str, now: float) -> Login | None:
         """An unknown name costs what a wrong password costs."""
@@ -313,8 +335,11 @@ class Access:
         right = (credential or self.directory.decoy(name)).matches(encoded(password))
         return Login(account) if account is not None and credential is not None and right else None
 
-    def _attempt(self, asking: Asking, name: str, guess: bytes | None) -> AbstractContextManager[Attempt | None]:
-        if self._attempts is None:
+    def _attempt(
+        self, asking: Asking, name: str, guess: bytes | None, *, was_right: bool
+    ) -> AbstractContextManager[Attempt | None]:
+        """`was_right`: from there it has been."""
+        if was_right or self._attempts is None:
             return nullcontext()
         return self._attempts.attempt(asking.address, name, guess, asking.now)
 
@@ -330,22 +355,8 @@ class Access:
             return Identity(account.principal, permissions)
         return Identity(account.principal, used.narrowed(permissions), used.reach)
 
-    # --- what is remembered
-
-    def _keyed(self, data: bytes) -> bytes:
-        # Keyed by a secret of this process: the memory is no table of passwords.
-        return blake2b(data, key=self._key, digest_size=24).digest()
-
-    def _remember(self, key: bytes, known: _Known, generation: int) -> None:
-        with self._changing:
-            if generation != self._generation:
-                return
-            while len(self._known) >= _REMEMBERED:
-                self._known.pop(next(iter(self._known)))
-            self._known[key] = known
-
     def _look(self, now: float) -> None:
-        with self._changing:
+        with self._looking:
             self._looked = now
             accounts = self.directory.changed()
             app_passwords = self._app_passwords is not None and self._app_passwords.changed()
@@ -353,15 +364,9 @@ class Access:
                 _log.info("accounts have changed")
             if app_passwords:
                 _log.info("app passwords have been made or revoked")
-            if accounts:
-                self._known.clear()
-            elif app_passwords:
-                # Whoever logs in with their own password goes on: anybody may make and revoke as often as they like.
-                for key, known in list(self._known.items()):
-                    if known.identity is None or known.used is not None:
-                        self._known.pop(key, None)
             if accounts or app_passwords:
-                self._generation += 1
+                # Anybody may make and revoke as often as they like: whoever logs in with their own password goes on.
+                self._memory.expire(own_passwords=accounts)
 
 
 def failure_line(name: str, address: str, scheme: str) -> str:

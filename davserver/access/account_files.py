@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 
 from davserver.access.accounts import Account, Algorithm, DigestSecret
 from davserver.access.hashes import PasswordHash
+from davserver.names import require_user_name
 
 _log = logging.getLogger("davserver")
 
@@ -64,6 +65,7 @@ def htpasswd(text: str) -> Mapping[str, Account]:
     accounts = {}
     for number, (name, *rest) in _lines(text):
         try:
+            require_user_name(name)
             accounts[name] = Account(name, PasswordHash.parse(rest[0] if rest else ""))
         except ValueError as error:
             _log.warning("htpasswd, line %d: %s cannot log in: %s", number, name or "?", error)
@@ -83,9 +85,10 @@ def htdigest(realm: str) -> Parse:
                 continue
             hashed = rest[1].lower()
             try:
+                require_user_name(name)
                 algorithm = Algorithm.of(hashed)
             except ValueError as error:
-                _log.warning("htdigest, line %d: %s cannot log in: %s", number, name, error)
+                _log.warning("htdigest, line %d: %s cannot log in: %s", number, name or "?", error)
                 continue
             account = Account(name, DigestSecret(name, realm, algorithm, hashed), digests={algorithm: hashed})
             accounts[name] = accounts[name].with_(account) if name in accounts else account

@@ -112,7 +112,7 @@ class AppPasswords:
         letters = "".join(secrets.choice(_LETTERS) for _ in range(_LENGTH))
         with self._state.transaction():
             ((count,),) = self._state.query("SELECT count(*) FROM app_passwords WHERE user = ?", (user,))
-            if count >= MOST:
+            if count >= MOST and not self._forget_ended(user, now):
                 raise BadRequest(f"{user} has {MOST} app passwords already; revoke some of them first.")
             rows = self._state.query(
                 "INSERT INTO app_passwords (user, name, hash, scope, read_only, created, expires) "  # noqa: S608
@@ -120,6 +120,14 @@ class AppPasswords:
                 (user, name, _hash(letters), scope.key, int(read_only), now, expires),
             )
         return _row(rows[0]), "-".join([_PREFIX, *(letters[at : at + 5] for at in range(0, _LENGTH, 5))])
+
+    def _forget_ended(self, user: str, now: float) -> bool:
+        """Make room. Those that have ended are shown for as long as there is."""
+        ended = self._state.query(
+            "DELETE FROM app_passwords WHERE user = ? AND expires <= ? RETURNING id",
+            (user, now),
+        )
+        return bool(ended)
 
     def list(self, user: str | None = None) -> list[AppPassword]:
         """Of one user, or of all; the oldest first. Those that have ended are among them."""
@@ -174,6 +182,8 @@ class AppPasswords:
         try:
             ((number,),) = self._state.query("SELECT number FROM access_changes")
         except Unavailable:
+            if self._changes is None:
+                self._changes = -1  # who logs in before the first number is known is not known for it
             return False
         before, self._changes = self._changes, number
         return before is not None and before != number

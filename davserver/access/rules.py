@@ -19,12 +19,11 @@ from typing import NamedTuple
 from unicodedata import normalize
 
 from davserver.access.permissions import Everywhere
+from davserver.names import RESERVED
 from davserver.protocol.messages import Action, Permissions, Rights
 from davserver.protocol.paths import DavPath
 
 ANONYMOUS, AUTHENTICATED, EVERYONE = "anonymous", "authenticated", "everyone"
-#: What no user is called, wherever their accounts come from.
-RESERVED = frozenset({ANONYMOUS, AUTHENTICATED, EVERYONE})
 USER = "{user}"
 
 _LETTERS = {"c": Action.CREATE, "r": Action.READ, "u": Action.WRITE, "d": Action.DELETE}

@@ -2,14 +2,15 @@
 
 Each wrong login of an address is counted, and forgotten `ban_time` later. From the fifth on the next attempt must
 wait, twice as long each time; after `ban_after` of them nothing is looked at until the last is forgotten. Whoever has
-logged in is not stopped: their login is known, and nobody asks here.
+logged in is not stopped: their login has been right from there before, and nobody asks here.
 
 The same wrong login again and again counts once: that is a drive that was mounted with a mistyped password, not
 somebody who guesses. With Digest nobody can tell whether two wrong logins were made of the same password, not even two
 with one nonce: looking at the second for free would be a free guess. So there the wrong logins of one name from one
 address are taken for such a drive from the third on: the address is not blamed for more, and nobody else there is
 stopped. Instead the next one of that name must wait, longer each time, until there are no more of them in `ban_time`
-than an address may have before it is banned. For many names at once that does not help.
+than an address may have before it is banned. For many names at once that does not help, and no drive begins many at
+the same moment: for those the address is blamed.
 
 An attempt is counted before it is verified and given back when it was right: so a thousand
 attempts at the same moment are no way around the count.
@@ -38,6 +39,8 @@ SLOW_AFTER = 5
 DIGEST_BLAMED = 2
 #: Those that it is not blamed for, of all names: as many times `ban_after`. One drive makes fewer than that.
 DIGEST_FORGIVEN = 2
+#: Seconds for which those count where many are tried at the same moment, as if their address were blamed for them.
+FORGIVEN_COUNT = 60.0
 #: Failures of one name, from whatever addresses, after which its next attempt waits; and the longest wait.
 NAME_SLOW_AFTER = 50
 NAME_LONGEST_WAIT = 30.0
@@ -111,18 +114,16 @@ class Throttle:
                     # They know the password after all: what they mistyped before is forgiven.
                     self._state.query("DELETE FROM login_failures WHERE who = ? AND user = ?", (who, user))
                 elif is_new or tried.is_digest:
-                    self._failed(who, tried, now)
+                    self._failed(who, tried, now, is_blamed=is_new)
 
-    def _failed(self, who: bytes, guess: _Guess, now: float) -> None:
+    def _failed(self, who: bytes, guess: _Guess, now: float, *, is_blamed: bool) -> None:
         query = self._state.query
         outcome = _WRONG
-        if guess.is_digest:
-            ((blamed, forgiven),) = query(
-                "SELECT coalesce(sum(pending = ? AND guess = ?), 0), coalesce(sum(pending = ?), 0) "
-                "FROM login_failures WHERE who = ?",
-                (_WRONG, guess.key, _FORGIVEN, who),
+        if not is_blamed:
+            ((forgiven,),) = query(
+                "SELECT count(*) FROM login_failures WHERE who = ? AND pending = ?", (who, _FORGIVEN)
             )
-            if blamed >= DIGEST_BLAMED and forgiven < DIGEST_FORGIVEN * self._ban_after:
+            if forgiven < DIGEST_FORGIVEN * self._ban_after:
                 outcome = _FORGIVEN
         # Of several that were tried at the same moment with Digest each settles one, whichever: they are alike.
         query(
@@ -155,13 +156,14 @@ class Throttle:
         return is_new
 
     def _look(self, who: bytes, user: bytes, guess: _Guess, now: float) -> tuple[bool, float]:
-        """Is it a new guess, and when may it be looked at?"""
-        ((failed, pending, last, same, blamed, settled, last_same),) = self._state.query(
-            "SELECT coalesce(sum(pending = ?1), 0), coalesce(sum(pending = ?2), 0), max(iif(pending <> ?3, at, NULL)), "
+        """Is it a new guess (with Digest: is its address blamed for it), and when may it be looked at?"""
+        ((failed, pending, forgiven, last, same, blamed, settled, last_same),) = self._state.query(
+            "SELECT coalesce(sum(pending = ?1), 0), coalesce(sum(pending = ?2), 0), "
+            "coalesce(sum(pending = ?3 AND at > ?6), 0), max(iif(pending <> ?3, at, NULL)), "
             "coalesce(sum(guess = ?4), 0), coalesce(sum(guess = ?4 AND pending = ?1), 0), "
             "coalesce(sum(guess = ?4 AND pending <> ?2), 0), max(iif(guess = ?4, at, NULL)) "
             "FROM login_failures WHERE who = ?5",
-            (_WRONG, _PENDING, _FORGIVEN, guess.key, who),
+            (_WRONG, _PENDING, _FORGIVEN, guess.key, who, now - FORGIVEN_COUNT),
         )
         until = now
         if failed >= self._ban_after:
@@ -172,12 +174,17 @@ class Throttle:
             return False, until
         if guess.is_digest and settled >= SLOW_AFTER:
             until = max(until, last_same + _wait(settled, self._ban_time / self._ban_after))
-        if failed + pending >= self._ban_after:
-            until = max(until, now + 1)  # many at the same moment: first it must be known what becomes of them
+        # Many at the same moment: first it must be known what becomes of them.
+        if failed + pending + (forgiven if pending >= SLOW_AFTER else 0) >= self._ban_after:
+            until = max(until, now + 1)
         ((of_name, last),) = self._state.query("SELECT count(*), max(at) FROM login_failures WHERE user = ?", (user,))
         if of_name >= NAME_SLOW_AFTER:
             until = max(until, last + _wait(of_name - NAME_SLOW_AFTER + SLOW_AFTER, NAME_LONGEST_WAIT))
-        return not guess.is_digest or blamed < DIGEST_BLAMED, until
+        if not guess.is_digest:
+            return True, until
+        # Whoever tries so many at the same moment is no drive.
+        under_way = same - settled
+        return blamed + under_way < DIGEST_BLAMED or (under_way > 0 and same >= SLOW_AFTER), until
 
     def _keyed(self, kind: bytes, value: str | bytes) -> bytes:
         data = value if isinstance(value, bytes) else value.encode("utf-8", "surrogatepass")

@@ -208,8 +208,6 @@ class LockPolicy:
     per_principal: int = 10_000
     #: Bytes of a DAV:owner element: it is a name, not a document.
     owner_limit: int = 8 * 1024
-    #: Names of the principals that may break any lock.
-    breakers: frozenset[str] = frozenset()
     stale_break: StaleBreak = StaleBreak.BREAKERS
 
     def grant(self, wishes: Sequence[int | None]) -> int:
@@ -222,16 +220,12 @@ class LockPolicy:
         wish = wishes[0]
         return self.maximum if wish is None else min(max(wish, self.minimum), self.maximum)
 
-    def may_break(
-        self, lock: Lock, principal: Principal, now: float, *, may_write: bool, has_powers: bool = True
-    ) -> bool:
-        """May this principal break `lock`? `may_write`: it may write where the lock is. `has_powers`: its login gives
-        it what it may do beside that."""
+    def may_break(self, lock: Lock, principal: Principal, now: float, *, may_write: bool, breaks: bool = False) -> bool:
+        """May this principal break `lock`? `may_write`: it may write where the lock is. `breaks`: it is one of those
+        who may break any."""
         if principal.is_anonymous:
             return False
-        if has_powers and principal.name in self.breakers:
-            return True
-        return self.stale_break is StaleBreak.WRITERS and may_write and lock.is_stale(now)
+        return breaks or (self.stale_break is StaleBreak.WRITERS and may_write and lock.is_stale(now))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
 from functools import cache, partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -69,6 +68,7 @@ class Terminal:
         seats: int,
         figures: Figures,
         cors: Cors | None,
+        breakers: Iterable[str],
     ) -> None:
         self._shares, self._state = shares, shares.state
         self._cors = cors
@@ -76,6 +76,8 @@ class Terminal:
         self._figures = figures
         #: May be replaced at any time; a request keeps to the one it began with.
         self.access = access
+        #: Users and @groups, as written: who is in a group may change at any time.
+        self.breakers = tuple(breakers)
         self._prefix = prefix
         self._reveal = reveal
         self._clock = clock
@@ -151,7 +153,7 @@ class Terminal:
         method = method_of(environ["REQUEST_METHOD"])
         access = self.access
         asking = exchange.asking()
-        identity = access.identify(asking) if method.actions else _or_stranger(access, asking)
+        identity = access.identify(asking) if method.actions else _or_stranger(access, asking)[0]
         request = self._request(exchange, path, identity)
         try:
             return perform(method, request, self._shares)
@@ -178,12 +180,12 @@ class Terminal:
     def _own(self, exchange: _Exchange, path: DavPath, page: Page) -> Response:
         """A page of the server's. Whether it needs a login is for the page to say."""
         access = self.access
-        identity = _or_stranger(access, exchange.asking())
+        identity, unidentified = _or_stranger(access, exchange.asking())
         try:
             return page(self._request(exchange, path, identity))
         except (NotPermitted, NotKnown) as refused:
             if access.could_be_more(identity):
-                raise access.unauthorized(exchange.now) from refused
+                raise (unidentified or access.unauthorized(exchange.now)) from refused
             raise
 
     def _pass_on(self, exchange: _Exchange, path: DavPath, start_response: StartResponse) -> Iterable[bytes]:
@@ -210,32 +212,50 @@ class Terminal:
 
     def _caller(self, environ: dict[str, Any]) -> Caller:
         """Who asks, beside WebDAV as within. Raises Unauthorized, TooManyRequests."""
-        from davserver.web.caller import Caller
-
         exchange: _Exchange = environ[_EXCHANGE]
         access = self.access
         identity = access.identify(exchange.asking())
         exchange.principal = identity.principal
+        return self._as_caller(exchange, access, identity)
+
+    def _caller_again(self, exchange: _Exchange) -> Caller:
+        """The same some time later, while the answer is made."""
+        access, asking = self.access, exchange.asking()._replace(now=self._clock())
+        identity = access.identify_again(asking)
+        if identity.principal.name != exchange.principal.name:
+            raise access.unauthorized(asking.now)  # it is somebody else's by now
+        return self._as_caller(exchange, access, identity)
+
+    def _as_caller(self, exchange: _Exchange, access: Access, identity: Identity) -> Caller:
+        from davserver.web.caller import Caller
+
+        environ = exchange.environ
+        principal, is_administrator = identity.principal, access.is_administrator(identity)
+        has_powers = identity.reach.has_powers and not principal.is_anonymous
+        is_breaker = has_powers and access.belongs(principal.name, self.breakers)
         return Caller(
-            identity.principal,
+            principal,
             identity.permissions,
             client_of(environ),
             unauthorized=access.unauthorized(exchange.now) if access.could_be_more(identity) else None,
-            is_administrator=access.is_administrator(identity),
+            is_administrator=is_administrator,
+            breaks=is_administrator or is_breaker,
             reach=identity.reach,
             has_app_passwords=access.has_app_passwords,
             trusts_page=self._cors is not None and self._cors.trusts(environ),
             reveal=self._reveal,
+            again=lambda: self._caller_again(exchange),
         )
 
 
-def _or_stranger(access: Access, asking: Asking) -> Identity:
-    """Where an answer needs no login, as OPTIONS at every path: a wrong one is none."""
+def _or_stranger(access: Access, asking: Asking) -> tuple[Identity, Refused | None]:
+    """Where an answer needs no login, as OPTIONS at every path: a wrong one is none. And why it is: it may be right,
+    and not looked at now."""
     try:
         identity = access.identify(asking)
-    except Refused:
-        return STRANGER
-    return STRANGER if access.could_be_more(identity) else identity
+    except Refused as refused:
+        return STRANGER, refused
+    return (STRANGER if access.could_be_more(identity) else identity), None
 
 
 def _finished(response: Response, environ: Mapping[str, Any]) -> Response:
@@ -333,11 +353,12 @@ class DavApp(WsgiDAVApp):  # type: ignore[misc]
         seats: int = 250,
         figures: Figures | None = None,
         cors: Cors | None = None,
+        breakers: Iterable[str] = (),
     ) -> None:
         """`pages`: what stands below /-/, by its name there, beside the API. `seats`: requests that may wait for
-        something to happen to a lock at the same time. `figures`: where requests are counted."""
+        something to happen to a lock at the same time. `figures`: where requests are counted. `breakers`: users and
+        @groups who may break any lock, beside administrators."""
         self.people = people
-        self._locks = shares.locks
         self.before_waiting = shares.state.before_waiting
         self._terminal = Terminal(
             shares,
@@ -349,6 +370,7 @@ class DavApp(WsgiDAVApp):  # type: ignore[misc]
             seats=seats,
             figures=Figures() if figures is None else figures,
             cors=cors,
+            breakers=breakers,
         )
         super().__init__(
             {
@@ -373,7 +395,6 @@ class DavApp(WsgiDAVApp):  # type: ignore[misc]
         """The server stops: requests that wait for something to happen are answered now."""
         self._terminal.beside.stop_waiting()
 
-    def use(self, access: Access, breakers: frozenset[str]) -> None:
+    def use(self, access: Access, breakers: Iterable[str]) -> None:
         """Who may do what, from now on, and who may break locks."""
-        self._terminal.access = access
-        self._locks.policy = replace(self._locks.policy, breakers=breakers)
+        self._terminal.access, self._terminal.breakers = access, tuple(breakers)

@@ -21,7 +21,7 @@ from davserver.server.app import DavApp
 from davserver.server.cors import Cors
 from davserver.server.http.balance import Balance
 from davserver.server.http.proxies import TrustedProxies
-from davserver.server.people import People, directory_of
+from davserver.server.people import People
 from davserver.server.sweeping import Sweeping
 from davserver.settings import Settings, ShareSettings
 from davserver.storage.deliveries import Deliveries
@@ -93,6 +93,7 @@ def open_app(
         seats=seats,
         figures=figures,
         cors=_cors(settings),
+        breakers=settings.locks.breakers,
     )
     stack.callback(app.stop_waiting)
     return app
@@ -231,17 +232,8 @@ def lock_policy(settings: Settings) -> LockPolicy:
         remove_empty_files=settings.locks.remove_empty_lock_files,
         per_principal=settings.limits.locks_per_user,
         owner_limit=settings.limits.lock_owner,
-        breakers=breakers_of(settings),
         stale_break=StaleBreak(settings.locks.stale_break),
     )
-
-
-def breakers_of(settings: Settings) -> frozenset[str]:
-    """Names of those who may break any lock. Raises SettingsError where a file of accounts cannot be used."""
-    named = [*settings.locks.breakers, *settings.administrators]
-    if not any(name.startswith("@") for name in named):
-        return frozenset(named)
-    return directory_of(settings).members(named)
 
 
 def _skeleton(folder: str, shares: list[Share]) -> str:

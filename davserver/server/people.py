@@ -50,7 +50,7 @@ class People:
             digest=self._digest(directory, auth.realm) if auth.digest else None,
             proxy_user_header=auth.proxy_user_header,
             attempts=self._throttle(settings) if auth.throttle else None,
-            app_passwords=self.app_passwords if auth.app_passwords and directory else None,
+            app_passwords=self.app_passwords if auth.app_passwords and auth.basic and directory else None,
             force_windows=auth.force_login == "windows",
             administrators=settings.administrators,
             welcome=_welcome(settings),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from davserver.server.compose import breakers_of
 from davserver.server.http.server import DavServer
 from davserver.server.http.tls import TlsAdapter
 from davserver.server.logs import set_up_log
@@ -15,11 +14,11 @@ _AT_ONCE = frozenset({"users", "groups", "administrators", "rules", "anonymous",
 def take_over(server: DavServer, settings: Settings) -> None:
     """Use new settings from now on. Connections and requests under way are left alone. Raises SettingsError when
     the certificate cannot be used: then all stays as it was."""
-    access, breakers = server.wsgi_app.people.access(settings), breakers_of(settings)
+    access = server.wsgi_app.people.access(settings)
     if server.ssl_adapter is not None:
         load_certificate(server.ssl_adapter, settings)
     set_up_log(settings)
-    server.wsgi_app.use(access, breakers)
+    server.wsgi_app.use(access, settings.locks.breakers)
 
 
 def load_certificate(tls: TlsAdapter, settings: Settings) -> None:

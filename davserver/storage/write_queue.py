@@ -3,8 +3,9 @@
 SQLite lets one write at a time and has the others ask again after 1, 2, 5, 10 … ms, which wastes most of the
 time of several writers. Here they wait for a lock instead and are woken: threads of one process for a mutex,
 the first of each process for a byte of a file in the state folder, which the kernel frees when a process dies. One
-that was stopped keeps its turn, so nobody waits for ever. Who has had a turn in the line and still finds the database
-busy knows that a stranger holds it.
+that was stopped keeps its turn, so nobody waits for ever. In front of that byte is another, a door: who waits stands
+in it, so that no process hands its turn from thread to thread while another waits (as at the gate). Who has had a turn
+in the line and still finds the database busy knows that a stranger holds it.
 
 Then nobody shall wait for that stranger one after the other: whoever met trouble leaves the time of it in the
 file, and those who stood in line meanwhile give up when their turn comes.
@@ -28,8 +29,10 @@ PATIENCE = 4.0
 #: Seconds that a wait takes where nothing is wrong, and that trouble met by another is believed in.
 _USUAL, _RECENT = 0.05, 2.5
 
-_TAKE, _LEAVE = flock(fcntl.F_WRLCK, 0, 1), flock(fcntl.F_UNLCK, 0, 1)
 _MOMENT = struct.Struct("d")
+_DOOR, _BEHIND = flock(fcntl.F_WRLCK, _MOMENT.size, 1), flock(fcntl.F_UNLCK, _MOMENT.size, 1)
+#: The second leaves the door as well, for those who give up in it.
+_TAKE, _LEAVE = flock(fcntl.F_WRLCK, 0, 1), flock(fcntl.F_UNLCK, 0, _MOMENT.size + 1)
 
 
 class WriteQueue:
@@ -44,12 +47,14 @@ class WriteQueue:
     def turn(self) -> Iterator[None]:
         """The block is the turn. Raises Unavailable when there is no use in waiting."""
         since = time.monotonic()
+        until = since + PATIENCE
         if not self._mutex.acquire(timeout=PATIENCE):
             raise _busy()
         try:
-            if not take(self._fd, _TAKE, since + PATIENCE):
-                raise _busy()
             try:
+                if not (take(self._fd, _DOOR, until) and take(self._fd, _TAKE, until)):
+                    raise _busy()
+                fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, _BEHIND)
                 if time.monotonic() - since > _USUAL and self._had_trouble():
                     raise _busy()
                 yield

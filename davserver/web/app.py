@@ -81,7 +81,7 @@ def create_app(shares: Shares, watch: Watch, *, prefix: str, identify: Identify,
         caller: Caller = request.environ[_CALLER]
         return page.submit(caller) if request.method == "POST" else page.show(caller)
 
-    app.add_url_rule(PAGE, _PAGE, app_password_page, methods=["GET", "POST"])
+    app.add_url_rule(PAGE, _PAGE, app_password_page, methods=["GET", "POST"], strict_slashes=False)
 
     @app.before_request
     def admit() -> None:
@@ -111,7 +111,7 @@ def _refuse(app: Flask, prefix: str, clock: Callable[[], float]) -> None:
         if isinstance(error, NotPermitted | NotKnown) and caller is not None and caller.unauthorized is not None:
             error = caller.unauthorized
         viewer = Viewer(ANYBODY) if caller is None else caller.viewer
-        if request.endpoint == _PAGE:
+        if request.path in (PAGE, f"{PAGE}/"):
             accept = request.headers.get("Accept")
             answer = render(error, accept=accept, content_type=None, now=clock(), prefix=prefix, viewer=viewer)
         else:

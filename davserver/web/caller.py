@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from davserver.protocol.errors import NotFound, NotPermitted, Unauthorized
 from davserver.protocol.holder import Reveal, Viewer, person_name
@@ -21,6 +22,8 @@ class Caller:
     #: The answer where a login might allow more; None: none would.
     unauthorized: Unauthorized | None = None
     is_administrator: bool = False
+    #: One of those who may break any lock and set maintenance: administrators, and whom locks.breakers names.
+    breaks: bool = False
     #: How much of the principal the login stands for.
     reach: Reach = Reach.WHOLE
     #: Users may have app passwords here.
@@ -28,6 +31,8 @@ class Caller:
     #: The page that the request comes from is one of those that the settings allow (CORS).
     trusts_page: bool = False
     reveal: Reveal = Reveal.USERS
+    #: Who asks, some time later, with what they may do then. Raises Unauthorized where their login counts no more.
+    again: Callable[[], Caller] = field(kw_only=True)
 
     @property
     def viewer(self) -> Viewer:
@@ -38,7 +43,10 @@ class Caller:
 
     def sees(self, lock: Lock, asked: DavPath | None = None) -> bool:
         """Is this lock any of the caller's business? It is where the caller may read what it locks, or where it
-        protects what was asked for, which the caller may read."""
+        protects what was asked for, which the caller may read. And where it is their own, or one of those that they
+        may break wherever it is: they need not read a share to lock it for maintenance, and must get out of that."""
+        if self.breaks or (self.reach.has_powers and self.owns(lock)):
+            return True
         return self.may(Action.READ, lock.root) or (
             asked is not None and covers(lock, asked) and self.may(Action.READ, asked)
         )
@@ -59,7 +67,7 @@ class Caller:
 
     def may_break(self, lock: Lock, policy: LockPolicy, now: float) -> bool:
         may_write = self.may(Action.WRITE, lock.root)
-        return policy.may_break(lock, self.principal, now, may_write=may_write, has_powers=self.reach.has_powers)
+        return policy.may_break(lock, self.principal, now, may_write=may_write, breaks=self.breaks)
 
     def may_end(self, lock: Lock, policy: LockPolicy, now: float) -> bool:
         """Is it theirs, or may they break it?"""
@@ -76,9 +84,8 @@ class Caller:
         if not self.reach.has_powers:
             raise NotPermitted(f"{what} is not for app passwords that are limited to a path or to reading.")
 
-    def require_administrator(self, policy: LockPolicy, what: str) -> None:
+    def require_administrator(self, what: str) -> None:
         """Raises NotPermitted for everybody but those whom the settings name."""
         self.require_powers(what)
-        breaks = not self.principal.is_anonymous and self.principal.name in policy.breakers
-        if not (breaks or self.is_administrator):
+        if not self.breaks:
             raise NotPermitted(f"{what} is for the users that administrators or locks.breakers names.")

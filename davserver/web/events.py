@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from time import monotonic
 
-from davserver.protocol.errors import Unavailable
+from davserver.protocol.errors import Refused
 from davserver.protocol.holder import Viewer, person_name
 from davserver.protocol.moments import iso
 from davserver.storage.lock_events import LockEvent, LockEvents, What
@@ -48,9 +48,11 @@ class EventStream:
         after: int | None,
         seconds: float,
         told: Callable[[LockEvent], EventModel | None],
+        ask_again: Callable[[], None],
     ) -> None:
-        """`told`: what the caller is told of an event; None: nothing. Raises Unavailable."""
-        self._events, self._watch, self._told = events, watch, told
+        """`told`: what the caller is told of an event; None: nothing. `ask_again` comes before each piece, and raises
+        Refused where the caller may hear no more. Raises Unavailable."""
+        self._events, self._watch, self._told, self._ask_again = events, watch, told, ask_again
         self._last = events.newest() if after is None else after
         self._ends = monotonic() + seconds
         self._seat: Seat = watch.sit()
@@ -73,8 +75,9 @@ class EventStream:
             if not some:
                 self._watch.wait(self._last, min(left, HEARTBEAT))
                 some = self._events.after(self._last, _BATCH)
-        except Unavailable:
-            raise StopIteration from None  # the client comes back, and is told then
+            self._ask_again()
+        except Refused:
+            raise StopIteration from None  # the client comes back, and is told why then
         pieces = []
         if some and some[0].number > self._last + 1:
             # Who was away for longer than events are kept must look at the locks themselves.

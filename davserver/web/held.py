@@ -68,7 +68,7 @@ class Held:
 
     def maintain(self, caller: Caller, body: MaintenanceBody) -> Answer:
         path = ROOT if body.path is None else self._places.find(body.path)
-        caller.require_administrator(self._locks.policy, "Maintenance")
+        caller.require_administrator("Maintenance")
         lock = self._service.maintain(
             path,
             caller.principal,

@@ -39,7 +39,7 @@ class Locks:
 
     @property
     def policy(self) -> LockPolicy:
-        """As it is now: who may break locks may change while the server runs."""
+        """What the settings say of locks."""
         return self.places.shares.locks.policy
 
     def listing(self, caller: Caller, query: LocksQuery) -> Answer:
@@ -93,13 +93,21 @@ class Locks:
         ):
             after = int(last_event_id)
 
+        now = caller
+
+        def ask_again() -> None:
+            nonlocal now
+            now = caller.again()
+
         def told(event: LockEvent) -> EventModel | None:
             near = path is None or event.root.contains(path) or path.contains(event.root)
-            if near and caller.may(Action.READ, event.root):
-                return event_model(event, caller.viewer, self.places.prefix)
+            if near and now.may(Action.READ, event.root):
+                return event_model(event, now.viewer, self.places.prefix)
             return None
 
-        return EventStream(self.service.events, self.watch, after=after, seconds=query.seconds, told=told)
+        return EventStream(
+            self.service.events, self.watch, after=after, seconds=query.seconds, told=told, ask_again=ask_again
+        )
 
     # --- inside
 
@@ -126,6 +134,9 @@ class Locks:
                 now = self.places.shares.locks.now()
                 first = min((lock.expires - now for lock in found if lock.expires is not None), default=left)
                 self.watch.wait(seen, min(left, max(first, _MOMENT)))
+                # What comes of it is for those who may still be told.
+                caller = caller.again()
+                require_permission(caller, path, Action.READ)
 
     def _in_the_way(self, caller: Caller, query: LocksQuery, path: DavPath) -> list[Lock]:
         """Some of the locks that are waited for; none when there are none."""

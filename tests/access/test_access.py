@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from serving import QUICK
 
-from davserver.access import access as access_module
+from davserver.access import memory
 from davserver.access.access import CACHE_SECONDS, LOOK_SECONDS, WRONG_SECONDS, Access, Asking, Identity, failure_line
 from davserver.access.accounts import Account, Directory, Listed
 from davserver.access.basic import NOBODY, challenge, credentials
@@ -229,18 +229,53 @@ def test_many_who_come_at_once_with_the_same_login_pay_once() -> None:
     assert wonder.asked == [b"wonder"]
 
 
+def test_a_wrong_password_is_one_however_it_is_spelt() -> None:
+    wonder = Counting("wonder")
+    access = Access(Directory([Listed([Account("alice", wonder)])]), rules())
+    right = basic("alice:nope")
+    spellings = [basic(f"D{number}\\alice:nope") for number in range(50)]
+    spellings += [right.replace("Basic", "basic"), right.replace("Basic ", "BASIC  "), right.replace("Q==", "R==")]
+    for field in spellings:
+        assert credentials(field) == ("alice", "nope")
+        refused(access, field)
+    assert wonder.asked == [b"nope"]
+
+
+def test_nobody_drives_out_the_logins_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "_REMEMBERED", 3)
+    alices, bobs = Counting("wonder"), Counting("x")
+    access = Access(Directory([Listed([Account("alice", alices), Account("bob", bobs)])]), rules())
+    access.identify(asking(basic("alice:wonder")))
+    for number in range(9):
+        access.identify(asking(basic(f"D{number}\\bob:x")))
+        refused(access, basic(f"bob:{number}"))
+    access.identify(asking(basic("alice:wonder")))
+    assert alices.asked == [b"wonder"]
+    assert bobs.asked.count(b"x") == 1
+
+
 def test_the_memory_of_logins_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(access_module, "_REMEMBERED", 3)
+    monkeypatch.setattr(memory, "_REMEMBERED", 3)
     access = Access(Directory([Listed([Account(str(n), Counting("x")) for n in range(6)])]), rules())
     for number in range(6):
         access.identify(asking(basic(f"{number}:x")))
-    assert len(access._known) == 3
+        refused(access, basic(f"{number}:y"))
+    found = access._memory
+    assert [len(each) for each in (found.fields, found.passwords, found._wrong)] == [3, 3, 3]
+    for number in range(100):
+        request = asking(basic("5:x"))._replace(address=f"192.0.2.{number}")
+        assert access.identify(request).principal.name == "5"
+    assert all(len(known.places) < 20 for known in found.passwords.values())
 
 
 def test_the_memory_holds_no_password() -> None:
     access = accessing()
     access.identify(asking(basic("alice:wonder")))
-    assert all(b"wonder" not in key and b64encode(b"alice:wonder") not in key for key in access._known)
+    refused(access, basic("alice:Wonder"))
+    found = access._memory
+    for key in (*found.fields, *found.passwords, *found._wrong):
+        assert b"onder" not in key
+        assert b64encode(b"alice:wonder") not in key
 
 
 def test_what_is_remembered_goes_when_an_account_changes(caplog: pytest.LogCaptureFixture) -> None:
@@ -304,7 +339,9 @@ def test_nobody_else_does() -> None:
     assert access.identify(asking(basic("bob:paß:wort"), proxied=True)).principal.name == "bob"
 
 
-@pytest.mark.parametrize("name", [" ", "a/b", "alice, bob", "a\x7fb", "a:b", "\xa0"])
+@pytest.mark.parametrize(
+    "name", [" ", "a/b", "alice, bob", "a\x7fb", "a:b", "\xa0", "@boss", "everyone", "a\\b", 'a"b']
+)
 def test_a_proxy_that_names_nobody_lets_nobody_in(name: str) -> None:
     refused(accessing("r", proxy_user_header="Remote-User"), proxied=True, Remote_User=name)
 
@@ -334,6 +371,14 @@ def test_administrators_are_users_and_groups() -> None:
     assert not administers(access, ANYBODY)
     assert not any(administers(access, Principal("alice"), reach) for reach in (Reach.PART, Reach.READING))
     assert administers(accessing(administrators=["@staff"]), Principal("alice"))
+
+
+def test_who_is_called_like_a_group_is_not_in_it() -> None:
+    access = accessing(administrators=["@boss", "carol"])
+    assert not access.is_administrator(Identity(Principal("@boss"), READ_WRITE))
+    assert not access.belongs("@boss", ["@boss"])
+    assert access.belongs("bob", ["@boss"])
+    assert access.belongs("carol", ["@boss", "carol"])
 
 
 def test_who_logs_in_is_welcomed_once_in_a_while() -> None:

@@ -104,6 +104,19 @@ def test_htdigest_lines(caplog: pytest.LogCaptureFixture) -> None:
     ]
 
 
+@pytest.mark.parametrize("name", ["@ops", "everyone", "", "a\x7f", 'a"b', "DOMAIN\\alice"])
+def test_a_name_that_is_taken_for_something_else_is_nobodys(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    hashed = ha1(Algorithm.MD5, name, "files", "wonder")
+    for accounts in (
+        htpasswd(f"{name}:{WONDER.text}\nbob:{WONDER.text}\n"),
+        htdigest("files")(f"{name}:files:{hashed}\nbob:files:{hashed}\n"),
+    ):
+        assert list(accounts) == ["bob"]
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == 2
+    assert all("line 1" in line and "cannot be a user name" in line for line in told)
+
+
 def test_a_file_is_read_again_when_it_has_changed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "htpasswd"
     path.write_text(f"alice:{WONDER.text}\n")

@@ -71,6 +71,37 @@ def test_nobody_has_any_number_of_them(passwords: AppPasswords) -> None:
     passwords.create("bob", "phone", 100)
 
 
+def test_those_that_have_ended_make_room(passwords: AppPasswords) -> None:
+    for number in range(MOST):
+        passwords.create("alice", str(number), 100, expires=200 if number % 2 else None)
+    other, _ = passwords.create("bob", "phone", 100, expires=200)
+    with pytest.raises(BadRequest, match="already"):
+        passwords.create("alice", "one more", 199.9)
+    assert len(passwords.list("alice")) == MOST  # those that have ended are shown until then
+    made, _ = passwords.create("alice", "one more", 200)
+    assert [each.expires for each in passwords.list("alice")] == [None] * (MOST // 2 + 1)
+    assert passwords.list("alice")[-1] == made
+    assert passwords.list("bob") == [other]
+
+
+def test_what_happened_before_the_state_came_back_is_not_missed(
+    passwords: AppPasswords, state: SqliteState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> None:
+        raise Unavailable("The state is away.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(state, "query", away)
+        assert not passwords.changed()
+    access, _ = accessing(passwords)
+    made, secret = passwords.create("alice", "phone", 100)
+    access._looked = 101  # it has just been looked, and the state was away
+    assert access.identify(asking(basic(f"alice:{secret}"), 101)).principal.name == "alice"
+    AppPasswords(state).revoke(made.id)
+    refused(access, basic(f"alice:{secret}"), 101 + LOOK_SECONDS)
+    assert not passwords.changed()
+
+
 def test_one_is_revoked_by_its_number_and_by_its_user_alone(passwords: AppPasswords) -> None:
     made, _ = passwords.create("alice", "phone", 100)
     for number, user in ((made.id, "bob"), (made.id + 1, None), (0, "alice")):

@@ -6,15 +6,17 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from test_access import Counting, asking, basic, rules
+from test_access import Counting, Source, asking, basic, rules
 from test_digest import World, account
 
-from davserver.access.access import WRONG_SECONDS, Access, failure_line
+from davserver.access.access import CACHE_SECONDS, WRONG_SECONDS, Access, failure_line
 from davserver.access.accounts import Account, Directory, Listed
+from davserver.access.app_passwords import AppPasswords
 from davserver.access.throttle import DIGEST_BLAMED, DIGEST_FORGIVEN, NAME_SLOW_AFTER, Throttle, network_of
 from davserver.protocol.errors import TooManyRequests, Unauthorized
 from davserver.storage.shared_key import shared_key
@@ -320,11 +322,37 @@ def test_at_the_same_moment_digest_is_no_way_around(state: SqliteState) -> None:
     inside.wait()
     for thread in threads:
         thread.join(20)
-    # Each has been counted, and the name waits.
-    assert fail(throttle, DIGEST, 101) == 119
-    assert fail(throttle, DIGEST, 220) == -1
+    # Each has been counted, and no drive begins so many at once: the address waits, and the name.
+    assert fail(throttle, DIGEST, 101) == 127
+    assert fail(throttle, DIGEST, 228) == -1
     # What was sent beside it in another way is a guess as ever.
-    assert fail(throttle, "x", 221) == 0
+    assert fail(throttle, "x", 229) == 0
+
+
+#: Names that are tried at the same moment, one wave after another.
+WAVES = [
+    [[name] * 40 for name in "abcdefgh"],
+    [list("abcdefgh") * 5],
+    [["a", "b", "c"] * 13, ["a", "b", "c"] * 13],
+    [["a"] * 5, ["b"] * 5, ["c"] * 40],
+    [["a"] * 4, ["a"] * 5, ["b"] * 4, ["b"] * 5, ["c"] * 5],
+    [["a"] * 6, ["b"] * 6, ["c"] * 6, ["d"] * 6],
+    [["a"] * 2, ["b"] * 2, list("cdefgh") * 5],
+    *([[name] * size for name in "abcdefgh" for _ in range(9)] for size in range(1, 10)),
+]
+
+
+@pytest.mark.parametrize("waves", WAVES)
+def test_at_the_same_moment_on_many_names_it_is_none_either(waves: list[list[str]], state: SqliteState) -> None:
+    throttle = throttling(state)
+    looked_at = 0
+    for number, wave in enumerate(waves):
+        with ExitStack() as under_way:
+            for name in wave:
+                with suppress(TooManyRequests):
+                    under_way.enter_context(throttle.attempt(HERE, name, None, 100 + number / 1000))
+                    looked_at += 1
+    assert looked_at <= 15
 
 
 def test_one_that_is_right_forgives_those_beside_it(state: SqliteState) -> None:
@@ -349,6 +377,85 @@ def test_what_a_throttled_login_costs(state: SqliteState) -> None:
             access.identify(asking(basic(f"alice:{guess}"), 100))
     assert len(wonder.asked) == 6  # nobody looked at those
     assert access.identify(asking(basic("alice:wonder"), 100)).principal.name == "alice"  # known already
+
+
+def status(access: Access, field: str, now: float, address: str = HERE) -> int:
+    try:
+        access.identify(asking(field, now)._replace(address=address))
+    except (Unauthorized, TooManyRequests) as refused:
+        return refused.status
+    return 200
+
+
+def guessing(access: Access, now: float) -> None:
+    """Somebody else, at the same address."""
+    assert [status(access, basic(f"bob:{number}"), now) for number in range(7)] == [401] * 5 + [429] * 2
+
+
+def test_who_has_logged_in_is_not_stopped_by_others_there(state: SqliteState) -> None:
+    wonder = Counting("wonder")
+    access = Access(Directory([Listed([Account("alice", wonder)])]), rules(), attempts=throttling(state))
+    assert status(access, basic("alice:wonder"), 0) == 200
+    now = 10 * CACHE_SECONDS
+    guessing(access, now)
+    assert status(access, basic("alice:wonder"), now) == 200
+    assert status(access, basic("DOMAIN\\alice:wonder"), now) == 200
+    assert wonder.asked.count(b"wonder") == 2  # it has been verified again
+    assert [status(access, basic(f"alice:{guess}"), now) for guess in ("Wonder", "")] == [429, 429]
+
+
+def test_whoever_is_banned_is_not_told_what_is_right(state: SqliteState) -> None:
+    """Somebody's being logged in elsewhere makes nothing out of their guesses."""
+    access = Access(Directory([Listed([Account("alice", Counting("wonder"))])]), rules(), attempts=throttling(state))
+    assert status(access, basic("alice:wonder"), 100, THERE) == 200
+    guessing(access, 100)
+    assert status(access, basic("alice:wonder"), 100) == 429
+    assert status(access, basic("alice:wonder"), 100, THERE) == 200
+    assert status(access, basic("alice:wonder"), 200) == 200
+
+
+def test_nor_when_accounts_change(state: SqliteState) -> None:
+    source = Source(Account("alice", Counting("wonder")), Account("carol", Counting("tea")))
+    access = Access(Directory([source]), rules(), attempts=throttling(state))
+    assert [status(access, basic(login), 0) for login in ("alice:wonder", "carol:tea")] == [200, 200]
+    source.accounts["carol"], source.has_changed = Account("carol", Counting("coffee")), True
+    guessing(access, 10)
+    assert status(access, basic("alice:wonder"), 10) == 200
+    # What was right before and is wrong now is looked at once.
+    assert status(access, basic("carol:tea"), 10) == 401
+    guessing(access, 2000)
+    assert status(access, basic("carol:tea"), 2000) == 429
+    assert status(access, basic("carol:coffee"), 2000) == 429
+
+
+def test_nor_when_app_passwords_do(state: SqliteState) -> None:
+    app_passwords = AppPasswords(state)
+    access = Access(Directory([Listed([Account("alice"), Account("bob")])]), rules(),
+                    attempts=throttling(state), app_passwords=app_passwords)  # fmt: skip
+    made, text = app_passwords.create("alice", "phone", 0)
+    assert status(access, basic(f"alice:{text}"), 1) == 200
+    app_passwords.create("bob", "any", 10)
+    guessing(access, 10)
+    assert status(access, basic(f"alice:{text}"), 10) == 200
+    app_passwords.revoke(made.id)
+    assert status(access, basic(f"alice:{text}"), 12) == 401
+    guessing(access, 2000)
+    assert status(access, basic(f"alice:{text}"), 2000) == 429
+
+
+def test_nor_who_goes_on_with_a_nonce(state: SqliteState, tmp_path: Path) -> None:
+    world = World(tmp_path, account("alice", "wonder"))
+    access = Access(Directory([Listed([account("alice", "wonder")])]), rules(),
+                    realm="my files", digest=world.digest, attempts=throttling(state))  # fmt: skip
+    nonce = world.nonces.new(1001)
+    assert status(access, world.login(uri="/", nonce=nonce), 1002) == 200
+    now = 1002 + 2 * CACHE_SECONDS
+    guessing(access, now)
+    assert status(access, world.login(uri="/", nonce=nonce, nc="00000002"), now) == 200
+    assert status(access, world.login(uri="/", nonce=nonce, nc="00000003", password="x"), now) == 429
+    # Not so with another one, from which nobody was right: each guess would find out whether it is.
+    assert status(access, world.login(uri="/", nonce=world.nonces.new(now)), now) == 429
+    world.nonces.close()
 
 
 def test_a_drive_with_a_mistyped_password_costs_a_hash_and_a_count_a_minute(

@@ -219,9 +219,11 @@ KEPT = {
         "test_fuzz.test_a_few_seconds_of_fuzzing",
         "test_xml.test_parsers_raise_refusals_only",
     ],
+    # The list of what is known is not to be had everywhere: the public build asks for it, each week at least.
+    "S16 no known hole in what is shipped": ["test_workflows.test_known_holes_are_looked_for"],
 }
-#: What has its table elsewhere, and what no test of ours can hold: that nothing known is wrong with what is shipped.
-ELSEWHERE = {"S6", "S7", "S8", "S9", "S10", "S12", "S16"}
+#: What has its table elsewhere.
+ELSEWHERE = {"S6", "S7", "S8", "S9", "S10", "S12"}
 
 
 def test_every_promise_is_here() -> None:

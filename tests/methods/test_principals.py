@@ -183,6 +183,18 @@ def test_who_is_not_logged_in_is_asked_to(client: Local, tmp_path: Path) -> None
         assert asked(readable, None, "/-/principals/alice/").status == 401
 
 
+def test_a_login_that_nobody_looks_at_is_not_called_wrong(client: Local) -> None:
+    """Or its user is asked for a password that was right."""
+    there = "/-/principals/alice/"
+    seen = [client("PROPFIND", there, b"", login("alice", f"guess {number}"), Depth="0") for number in range(6)]
+    assert [answer.status for answer in seen] == [401] * 5 + [429]
+    assert seen[5].headers["retry-after"] == "1"
+    refused = client("GET", there, b"", login("alice"))
+    assert (refused.status, "www-authenticate" in refused.headers) == (429, False)
+    assert client("OPTIONS", there, b"", login("alice")).status == 200
+    assert client("OPTIONS", "/", b"", login("alice")).status == 200
+
+
 def test_nothing_changes_one(client: Local) -> None:
     for method in "PUT", "DELETE", "PROPPATCH", "MKCOL", "LOCK", "MOVE", "POST", "ACL":
         answer = client(method, "/-/principals/alice/", b"", login("alice"))

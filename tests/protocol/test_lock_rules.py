@@ -133,20 +133,22 @@ def test_a_client_that_misses_two_refreshes_has_probably_gone(
 
 
 @pytest.mark.parametrize(
-    ("who", "rule", "now", "may_write", "may"),
+    ("who", "breaks", "rule", "now", "may_write", "may"),
     [
-        (ALICE, StaleBreak.BREAKERS, 0.0, False, True),
-        (BOB, StaleBreak.BREAKERS, 500.0, True, False),
-        (BOB, StaleBreak.WRITERS, 500.0, True, True),
-        (BOB, StaleBreak.WRITERS, 500.0, False, False),
-        (BOB, StaleBreak.WRITERS, 50.0, True, False),
-        (ANYBODY, StaleBreak.WRITERS, 500.0, True, False),
+        (ALICE, True, StaleBreak.BREAKERS, 0.0, False, True),
+        (BOB, False, StaleBreak.BREAKERS, 500.0, True, False),
+        (BOB, False, StaleBreak.WRITERS, 500.0, True, True),
+        (BOB, False, StaleBreak.WRITERS, 500.0, False, False),
+        (BOB, False, StaleBreak.WRITERS, 50.0, True, False),
+        (ANYBODY, True, StaleBreak.WRITERS, 500.0, True, False),
     ],
 )
-def test_who_may_break_a_lock(who: Principal, rule: StaleBreak, now: float, may_write: bool, may: bool) -> None:
-    policy = LockPolicy(breakers=frozenset({"alice", ""}), stale_break=rule)
+def test_who_may_break_a_lock(
+    who: Principal, breaks: bool, rule: StaleBreak, now: float, may_write: bool, may: bool
+) -> None:
+    policy = LockPolicy(stale_break=rule)
     lock = replace(make("t", "/a", principal=BOB, expires=1000.0), interval=100.0)
-    assert policy.may_break(lock, who, now, may_write=may_write) is may
+    assert policy.may_break(lock, who, now, may_write=may_write, breaks=breaks) is may
 
 
 EXPIRED = End(Ending.EXPIRED, 100.0, version="v1")

@@ -13,7 +13,6 @@ from serving import QUICK, serving
 
 from davserver.access.accounts import Algorithm, ha1
 from davserver.banner import banner, sends_passwords_openly
-from davserver.protocol.locks import Principal
 from davserver.server.people import directory_of
 from davserver.server.reload import differences, take_over
 from davserver.settings import Settings, SettingsError, load, parse_users
@@ -177,24 +176,24 @@ def test_what_changes_while_the_server_runs(tmp_path: Path) -> None:
     shares = {"/": {"directory": str(tmp_path / "share")}}
     old = {"users": {"alice": {"password": HASH, "groups": ["boss"]}}, "locks": {"breakers": ["@boss"]}}
     with serving(tmp_path, **old) as running:
-        app = running.server.wsgi_app
         alice, bob = running.client(Authorization=basic("alice")), running.client(Authorization=basic("bob"))
         lock = alice.lock("/f.txt")
         assert lock.status == 201
-        held = app._locks.by_id(1)
-        assert app._locks.policy.may_break(held, Principal("alice"), 0, may_write=True)
+        assert alice("GET", "/-/api/v1/locks/1").json["can_break"] is True
         assert bob("GET", "/").status == 401
         new = settings(
-            shares=shares, users={"bob": {"password": HASH, "groups": ["boss"]}}, locks={"breakers": ["@boss"]},
-            rules=[{"path": "/", "who": "bob", "allow": "r"}],
+            shares=shares, users={"bob": {"password": HASH, "groups": ["boss"]}, "carol": {"password": HASH}},
+            locks={"breakers": ["@boss"]},
+            rules=[{"path": "/", "who": "bob", "allow": "r"}, {"path": "/", "who": "carol", "allow": "rw"}],
         )  # fmt: skip
         assert differences(settings(shares=shares, **old), new) == []
         take_over(running.server, new)
         assert alice("GET", "/").status == 401
         assert bob("GET", "/").status == 200
         assert bob("PUT", "/x", b"").status == 403
-        assert app._locks.policy.may_break(held, Principal("bob"), 0, may_write=True)
-        assert not app._locks.policy.may_break(held, Principal("alice"), 0, may_write=True)
+        carol = running.client(Authorization=basic("carol"))
+        assert bob("GET", "/-/api/v1/locks/1").json["can_break"] is True
+        assert carol("GET", "/-/api/v1/locks/1").json["can_break"] is False
         with pytest.raises(SettingsError, match="htpasswd_file"):
             take_over(running.server, settings(shares=shares, auth={"htpasswd_file": "/none"}))
         assert bob("GET", "/").status == 200

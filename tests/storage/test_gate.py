@@ -9,6 +9,9 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -115,6 +118,148 @@ def test_a_folder_in_which_somebody_always_writes_is_free_for_a_moment_all_the_s
     for thread in (*threads, waiting):
         thread.join(10)
     assert got_it
+
+
+class Turns:
+    """How often others were let in while somebody waited."""
+
+    def __init__(self) -> None:
+        self.granted = 0
+        self.passed: list[int] = []
+
+    def take(self, gate: Gate, wanted: str, seconds: float) -> None:
+        before = self.granted
+        with gate.reserve([path(wanted)]):
+            self.passed.append(self.granted - before)
+            self.granted += 1
+            time.sleep(seconds)
+
+
+def test_who_has_waited_longest_is_the_next(tmp_path: Path) -> None:
+    """Eight threads, which come again as soon as they were in."""
+    gate, turns = Gate(str(tmp_path)), Turns()
+
+    def come(_: int) -> None:
+        for _ in range(50):
+            turns.take(gate, "/a/f", 0.002)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(come, range(8)))
+    assert len(turns.passed) == 400
+    # Seven were there before. A busy machine keeps somebody from getting in line at all, for a moment.
+    assert sorted(turns.passed)[350] <= 8
+    assert max(turns.passed) <= 64
+
+
+@pytest.mark.parametrize("wanted", ["/a", "/a/f"])
+def test_a_process_that_is_always_there_lets_others_in(wanted: str, tmp_path: Path) -> None:
+    """Each gate has threads of its own: they are to one another what processes are."""
+    busy, other, turns, stop = Gate(str(tmp_path)), Gate(str(tmp_path)), Turns(), threading.Event()
+
+    def come(_: int) -> None:
+        while not stop.is_set():
+            turns.take(busy, "/a", 0.002)
+
+    with ThreadPoolExecutor(6) as pool:
+        coming = pool.map(come, range(6))
+        passed = []
+        try:
+            for _ in range(30):
+                before = turns.granted
+                with other.reserve([path(wanted)]):
+                    passed.append(turns.granted - before)
+        finally:
+            stop.set()
+        list(coming)
+    assert sorted(passed)[15] <= 4
+    assert max(passed) <= 64
+
+
+def test_a_line_is_kept_in_its_order(tmp_path: Path) -> None:
+    gate, went = Gate(str(tmp_path)), []
+
+    def come(number: int) -> None:
+        with gate.reserve([path("/a")]):
+            went.append(number)
+
+    with gate.reserve([path("/a/b")]):
+        threads = [threading.Thread(target=come, args=(number,)) for number in range(6)]
+        for number, thread in enumerate(threads, start=1):
+            thread.start()
+            until(lambda number=number: stand(gate) == number)
+    for thread in threads:
+        thread.join(10)
+    assert went == [0, 1, 2, 3, 4, 5]
+    assert stand(gate) == 0
+
+
+def test_those_who_share_do_not_wait_for_one_another_in_line(tmp_path: Path) -> None:
+    """They stood behind one who had the folder alone. All are in it at once when he has left."""
+    gate, together = Gate(str(tmp_path)), threading.Barrier(5)
+
+    def come(number: int) -> None:
+        with gate.reserve([path(f"/a/{number}")]):
+            together.wait(10)
+
+    with ThreadPoolExecutor(4) as pool:
+        with gate.reserve([path("/a")]):
+            coming = pool.map(come, range(4))
+            until(lambda: stand(gate) == 4)
+        together.wait(10)
+        list(coming)
+
+
+def test_who_gives_up_leaves_the_line_to_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first and the one behind him give up; the third has more patience."""
+    gate, told, went = Gate(str(tmp_path)), [], threading.Event()
+
+    def give_up() -> None:
+        with pytest.raises(Unavailable), gate.reserve([path("/a")]):
+            raise AssertionError("nobody gets here")
+        told.append(1)
+
+    def come() -> None:
+        with gate.reserve([path("/a")]):
+            went.set()
+
+    with gate.reserve([path("/a")]):
+        threads = [threading.Thread(target=each) for each in (give_up, give_up, come)]
+        monkeypatch.setattr(gate_module, "PATIENCE", 0.3)
+        for number, thread in enumerate(threads, start=1):
+            if number == 3:
+                monkeypatch.undo()
+            thread.start()
+            until(lambda number=number: stand(gate) >= number - len(told))
+        until(lambda: len(told) == 2)
+        assert not went.is_set()
+    assert went.wait(10)
+    for thread in threads:
+        thread.join(10)
+    assert stand(gate) == 0
+
+
+def test_who_leaves_twice_wakes_once() -> None:
+    lines, first, second = gate_module._Lines(), threading.Lock(), threading.Lock()
+    assert first.acquire()
+    lines.join(2, first)
+    for _ in range(2):
+        lines.leave([0, 2], second)
+    assert first.acquire(timeout=0)
+    assert not first.acquire(timeout=0)
+    lines.leave([2], first)
+    assert 2 not in lines
+
+
+def stand(gate: Gate) -> int:
+    """How many threads stand in line."""
+    return sum(map(len, list(gate._lines._of.values())))
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    end = time.monotonic() + 10
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.001)
 
 
 def test_without_its_folder_nobody_passes(tmp_path: Path) -> None:

@@ -188,7 +188,14 @@ def test_what_is_no_form(alice: User) -> None:
         values = {"Content_Type": "application/x-www-form-urlencoded", "Accept": "text/html", **headers}
         answer = alice.dav("POST", PAGE, body, **values)
         assert (answer.status, answer.headers["content-type"]) == (status, "text/html; charset=utf-8")
-    assert alice.dav("PUT", PAGE, b"x").status == 405
+    answer = alice.dav("PUT", PAGE, b"x", Accept="text/html")
+    assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD, OPTIONS, POST")
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+
+
+def test_with_a_slash_it_is_the_same_page(alice: User) -> None:
+    assert shown(alice, PAGE + "/").forms[0].action == PAGE
+    assert alice.dav("PUT", PAGE + "/", b"x", Accept="text/html").headers["content-type"] == "text/html; charset=utf-8"
 
 
 # --- whose forms count
@@ -266,6 +273,19 @@ def test_an_app_password_opens_it_not(narrowed: dict[str, Any], alice: User, cli
 def test_where_they_are_off_there_is_no_page(tmp_path: Path) -> None:
     with local(tmp_path, **SETTINGS, auth={"app_passwords": False}) as client:
         assert client("GET", PAGE, None, login("alice"), Accept="text/html").status == 404
+
+
+def test_where_nobody_could_use_one_there_is_no_page(tmp_path: Path) -> None:
+    """Programs send them over Basic."""
+    auth = {"basic": False, "digest": True, "proxy_user_header": "Remote-User"}
+    with local(tmp_path, **SETTINGS, auth=auth, trusted_proxies=["127.0.0.1"]) as client:
+        environ: dict[str, Any] = {"davserver.proxied": True}
+        app = client.app
+        client.app = lambda given, start: app(given | environ, start)
+        assert client("PROPFIND", "/", Depth="0", Remote_User="alice").status == 207
+        assert client("GET", PAGE, Remote_User="alice", Accept="text/html").status == 404
+        assert client("POST", "/-/api/v1/app-passwords", b'{"name":"x"}', Remote_User="alice",
+                      Content_Type="application/json").status == 404  # fmt: skip
 
 
 def test_below_a_prefix(tmp_path: Path) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from apiworld import BASE, SETTINGS, USERS, User
-from inprocess import local
+from apiworld import BASE, SETTINGS, USERS, User, below, restrict
+from inprocess import Local, local
+from serving import QUICK
 
 
 @pytest.fixture(autouse=True)
@@ -251,6 +252,39 @@ def test_a_maintenance_that_somebody_left_on_can_be_broken(tmp_path: Path) -> No
         assert carol("DELETE", "/locks/1?reason=forgotten").status == 204
         maintain(bob, path="/sub")
         assert carol("DELETE", "/maintenance/2").status == 403
+
+
+def test_whoever_may_set_a_maintenance_can_end_it_and_need_not_read_what_it_stops(tmp_path: Path) -> None:
+    settings = {
+        **SETTINGS, "administrators": ["carol"], "anonymous": None,
+        "rules": [{"path": "/open", "who": "authenticated", "allow": "rw"},
+                  {"path": "/", "who": "dave", "allow": "rw"}],
+        "users": {**SETTINGS["users"], "dave": {"password": QUICK.hash("dave")}},
+    }  # fmt: skip
+    folder = tmp_path / "second"
+    folder.mkdir()
+    with local(folder, **settings) as client:
+        alice, bob, carol, dave = (User(client, name) for name in ("alice", "bob", "carol", "dave"))
+        assert dave.dav("MKCOL", "/open").status == 201
+        narrow = carol("POST", "/app-passwords", {"name": "phone", "path": "/open"}).json["password"]
+        wide = carol("POST", "/app-passwords", {"name": "laptop"}).json["password"]
+        for number, who in enumerate((bob, carol, User(client, "carol", wide)), 1):
+            maintain(who)
+            assert who("GET", f"/maintenance/{number}").json["can_break"] is True
+            assert [each["id"] for each in who("GET", "/locks").json["locks"]] == [number]
+            for other in alice, User(client, "carol", narrow):
+                assert other("GET", f"/maintenance/{number}").status == 404
+                assert other("GET", "/locks").json == {"locks": []}
+            assert who("PATCH", f"/maintenance/{number}", {"seconds": 60}).status == 200
+            assert who("DELETE", f"/maintenance/{number}").status == 204
+        maintain(bob)
+        assert carol("DELETE", "/locks/4?reason=forgotten").status == 204
+
+
+def test_whoever_may_read_a_file_no_more_can_end_their_lock_of_it(client: Local, alice: User) -> None:
+    assert alice("POST", "/checkouts", {"path": "/f"}).status == 201
+    restrict(client, "alice", below("/elsewhere"))
+    assert alice("DELETE", "/checkouts/1").status == 204
 
 
 def test_a_share_that_is_read_only(tmp_path: Path) -> None:

@@ -261,7 +261,7 @@ def test_a_stream_ends_when_the_state_is_away() -> None:
             raise Unavailable("The state is away.")
 
     watch = Watch(lambda: 0, 1)
-    stream = EventStream(Away(), watch, after=None, seconds=60, told=lambda _: None)
+    stream = EventStream(Away(), watch, after=None, seconds=60, told=lambda _: None, ask_again=lambda: None)
     assert list(stream) == [b"retry: 2000\n\n"]
     stream.close()
     stream.close()
