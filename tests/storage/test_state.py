@@ -188,13 +188,14 @@ def test_writers_at_work_together_share_a_flush(state: SqliteState, monkeypatch:
     monkeypatch.setattr(os, "fdatasync", flush)
     asked = state._flush
     assert asked is not None
+    before = asked._asked
     threads = [threading.Thread(target=put, args=(state, number)) for number in range(4)]
     threads[0].start()
     assert begun.wait(10)
     for thread in threads[1:]:
         thread.start()
     deadline = time.monotonic() + 10
-    while asked._asked < 4 and time.monotonic() < deadline:
+    while asked._asked < before + 4 and time.monotonic() < deadline:
         threads[1].join(0.01)
     go_on.set()
     for thread in threads:
@@ -342,6 +343,7 @@ def test_a_flush_that_fails_is_the_failure_of_all_who_wait_for_it(
     begun, go_on, calls = threading.Event(), threading.Event(), []
     flush = state._flush
     assert flush is not None
+    before = flush._asked
 
     def fail_once(fd: int) -> None:
         calls.append(fd)
@@ -356,7 +358,7 @@ def test_a_flush_that_fails_is_the_failure_of_all_who_wait_for_it(
     threads[0].start()
     assert begun.wait(20)
     threads[1].start()
-    while flush._asked < 2:  # committed, and waiting for a flush
+    while flush._asked < before + 2:  # committed, and waiting for a flush
         threads[1].join(0.01)
     go_on.set()
     for thread in threads:
