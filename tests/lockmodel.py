@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from itertools import product
 
-from davserver.protocol.locks import Depth, Kind, Principal, Scope
+from davserver.protocol.locks import NOBODY, Depth, Kind, Principal, Scope
 
 #: Every path of the model's world. Collections end in a slash.
 UNIVERSE = ("/", "/d/", "/d/e/", "/f", "/d/f", "/d/g", "/d/e/f", "/d_e", "/dXe")
@@ -172,11 +172,11 @@ class Model:
         self.tidy(held)
 
     def tidy(self, held: Held) -> None:
-        """An empty file that nobody wrote goes with the lock that made it, unless somebody else's stands in the way."""
+        """An empty file that nobody wrote goes with the lock that made it, unless another one stands in the way."""
         if held.made is None:
             return
         if self.files.get(held.root) == held.made:
-            if self.stopping(held.who, set(), {held.root, parent(held.root)}):
+            if self.stopping(NOBODY, set(), {held.root, parent(held.root)}):
                 return
             del self.files[held.root]
             held.removed = True

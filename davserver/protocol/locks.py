@@ -64,6 +64,8 @@ class Principal:
 
 
 ANYBODY = Principal("")
+#: The server itself, which holds no lock and so passes none. No name of anybody has such a character.
+NOBODY = Principal("\0")
 
 
 class Ending(Enum):

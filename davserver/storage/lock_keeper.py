@@ -15,7 +15,7 @@ import logging
 from contextlib import suppress
 
 from davserver.protocol.errors import InsufficientStorage, Locked, NotFound, Refused, Unavailable
-from davserver.protocol.locks import ABSENT, Claim, End, Ending, Lock, is_unchanged
+from davserver.protocol.locks import ABSENT, NOBODY, Claim, End, Ending, Lock, is_unchanged
 from davserver.protocol.paths import DavPath
 from davserver.storage import changes
 from davserver.storage.lock_events import KEEP_SECONDS, KEEP_UNDELIVERED, LockEvents
@@ -52,11 +52,11 @@ class LockKeeper:
 
     def tidy(self, lock: Lock) -> None:
         """Remove the empty file that this ended lock made, unless somebody wrote it, or has a lock on it or on the
-        membership of its folder: then it is the next sweep's."""
+        membership of its folder, be it the same one by now: then it is the next sweep's."""
         if lock.made is None:
             return
         removed = Discarded()
-        with self._locks.hold([lock.root], principal=lock.principal, tokens=frozenset()) as hold:
+        with self._locks.hold([lock.root], principal=NOBODY, tokens=frozenset()) as hold:
             node = self.node(lock.root)
             version = None
             if self._shares.journal.about([lock.root]):

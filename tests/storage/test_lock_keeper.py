@@ -40,6 +40,18 @@ def test_an_expired_lock_is_noted_with_the_version_of_its_file(world: World, clo
     assert len(world.events.after(0)) == 2
 
 
+def test_an_empty_file_stays_while_its_maker_has_it_checked_out(world: World, clock: Clock) -> None:
+    world.make("/f", timeout=200)
+    clock.now += 200
+    checkout = world.service.check_out(path("/f"), ALICE, 300, "mine")
+    world.keeper.sweep()
+    assert world.file("/f").exists()
+    assert world.locks.active() == [checkout]
+    world.service.end(checkout.id, ALICE)
+    world.keeper.sweep()
+    assert not world.file("/f").exists()
+
+
 def test_whoever_ends_a_lock_is_not_refused_because_of_what_can_wait(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
