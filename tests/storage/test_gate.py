@@ -238,6 +238,27 @@ def test_who_gives_up_leaves_the_line_to_the_others(tmp_path: Path, monkeypatch:
     assert stand(gate) == 0
 
 
+def test_who_gives_up_behind_another_leaves_him_the_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate, went = Gate(str(tmp_path)), threading.Event()
+
+    def come() -> None:
+        with gate.reserve([path("/a")]):
+            went.set()
+
+    first = threading.Thread(target=come)
+    with Gate(str(tmp_path)).reserve([path("/a")]):
+        first.start()
+        until(lambda: stand(gate) == 1)
+        monkeypatch.setattr(gate_module, "PATIENCE", 0.05)
+        with pytest.raises(Unavailable), gate.reserve([path("/a")]):
+            raise AssertionError("nobody gets here")
+        assert stand(gate) == 1
+        assert not went.is_set()
+    assert went.wait(10)
+    first.join(10)
+    assert stand(gate) == 0
+
+
 def test_who_leaves_twice_wakes_once() -> None:
     lines, first, second = gate_module._Lines(), threading.Lock(), threading.Lock()
     assert first.acquire()
