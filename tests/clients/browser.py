@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,21 @@ class Element:
     def click(self) -> None:
         self._browser.ask("POST", f"/element/{self._name}/click", {})
 
+    def submit(self) -> None:
+        """Clicks, and waits for the page that this leads to: a form is sent some time after the click is answered."""
+        before = self._browser.one("html")
+        self.click()
+        end = time.monotonic() + 30
+        while before.shown:
+            assert time.monotonic() < end, f"the click leads nowhere: {self._browser.url}"
+            time.sleep(0.01)
+
+    @property
+    def shown(self) -> bool:
+        """Whether its page still is the one that the browser shows."""
+        told = self._browser.told("GET", f"/element/{self._name}/name")
+        return not (isinstance(told, dict) and told["error"] in ("stale element reference", "no such element"))
+
     def type(self, text: str) -> None:
         self._browser.ask("POST", f"/element/{self._name}/clear", {})
         self._browser.ask("POST", f"/element/{self._name}/value", {"text": text})
@@ -35,11 +51,14 @@ class Browser:
     def __init__(self, url: str) -> None:
         self._url = url
 
+    def told(self, method: str, path: str, body: object = None) -> Any:
+        return requests.request(method, self._url + path, json=body, timeout=60).json()["value"]
+
     def ask(self, method: str, path: str, body: object = None) -> Any:
-        answer = requests.request(method, self._url + path, json=body, timeout=60).json()
-        if isinstance(answer["value"], dict) and "error" in answer["value"]:
-            raise AssertionError(answer["value"]["message"])
-        return answer["value"]
+        told = self.told(method, path, body)
+        if isinstance(told, dict) and "error" in told:
+            raise AssertionError(told["message"])
+        return told
 
     def open(self, url: str) -> None:
         self.ask("POST", "/url", {"url": url})

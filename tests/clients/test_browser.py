@@ -46,7 +46,7 @@ def test_somebody_makes_one_and_revokes_it(scripts: bool, server: Running, tmp_p
         browser.one("input[name=name]").type("my phone")
         browser.one("input[name=read_only]").click()
         browser.one("select[name=days] option[value='90']").click()
-        browser.one("h2 + form > button").click()
+        browser.one("h2 + form > button").submit()
         secret = browser.one("code").text
         assert requests.get(server.url, auth=("alice", secret), timeout=20).status_code == 200
         assert requests.put(f"{server.url}f", b"x", auth=("alice", secret), timeout=20).status_code == 403
@@ -54,7 +54,7 @@ def test_somebody_makes_one_and_revokes_it(scripts: bool, server: Running, tmp_p
         assert browser.all("code") == []
         assert browser.texts("tbody td")[:2] == ["my phone", "everything, reading only"]
         assert "127.0.0.1" in browser.texts("tbody td")[3]
-        browser.one("button[name=revoke]").click()
+        browser.one("button[name=revoke]").submit()
         assert browser.url == f"{server.url}{PAGE}"
         assert "none yet" in browser.one("body").text
         assert named(server) == []
@@ -66,7 +66,7 @@ def test_what_is_in_a_name_does_not_run(server: Running, tmp_path: Path) -> None
         browser.open(logged_in(server))
         for _ in range(2):
             browser.one("input[name=name]").type(EVIL)
-            browser.one("h2 + form > button").click()
+            browser.one("h2 + form > button").submit()
             assert browser.run("return document.title") == "App passwords"
         browser.open(f"{server.url}{PAGE}")
         assert browser.texts("tbody td:first-child") == [EVIL, EVIL]
@@ -118,7 +118,7 @@ def test_a_page_of_another_site_makes_none_in_its_visitors_name(server: Running,
         assert browser.texts("tbody td:first-child") == ["phone"]  # the browser knows the login
         for page in "/make", "/revoke", "/api":
             browser.open(evil + page)
-            browser.one("button").click()
+            browser.one("button").submit()
             assert browser.url.startswith(server.url)
             said = browser.one("body").text
             assert "another site" in said, said
