@@ -61,9 +61,10 @@ def unlock(request: Request, shares: Shares) -> Response:
     share = guard.share
     _require_no_file(guard)
     guard.fresh()
-    released = share.locks.release(request.path, token, request.principal)
-    if released.made is not None:
-        LockKeeper(shares).tidy_if_possible(released)
+    if not share.locks.release_own(request.path, token, request.principal):
+        released = share.locks.release(request.path, token, request.principal)
+        if released.made is not None:
+            LockKeeper(shares).tidy_if_possible(released)
     return Response(204)
 
 

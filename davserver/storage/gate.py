@@ -26,8 +26,7 @@ import fcntl
 import os
 import struct
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from hashlib import blake2b
 from time import monotonic, perf_counter, sleep
@@ -132,12 +131,8 @@ class Gate:
     def _open(self) -> int:
         return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
-    @contextmanager
-    def reserve(self, paths: Iterable[DavPath]) -> Iterator[None]:
-        """Hold `paths`, exclusively, until the block ends. Never to be nested.
-
-        Raises Unavailable when the state folder is away, or somebody else does not let go of them.
-        """
+    def reserve(self, paths: Iterable[DavPath]) -> Reservation:
+        """Hold `paths`, exclusively, while in the block. Never to be nested."""
         wanted: dict[int, _Way] = {}
         for path in paths:
             *above, own = map(_bytes_of, path.lineage)
@@ -145,27 +140,7 @@ class Gate:
                 wanted.setdefault(offset, shared)
             offset, _, alone = own
             wanted[offset] = alone
-        began = perf_counter()
-        # A file description of its own: that is what makes two threads of one process exclude each other.
-        try:
-            fd = self._open()
-        except OSError as error:
-            raise _away() from error
-        me = threading.Lock()
-        me.acquire()
-        try:
-            until = monotonic() + PATIENCE
-            try:
-                for door in sorted(wanted):
-                    if not self._enter(fd, door, wanted[door], until, me):
-                        raise _held()
-            except OSError as error:  # the kernel has no room for more locks
-                raise _away() from error
-            self.waited(perf_counter() - began)
-            yield
-        finally:
-            os.close(fd)  # and every lock with it
-            self._lines.leave(wanted, me)
+        return Reservation(self, wanted)
 
     def _enter(self, fd: int, door: int, way: _Way, until: float, me: threading.Lock) -> bool:
         """Into the room of one path. False: somebody was in the way until then. Raises OSError."""
@@ -186,6 +161,43 @@ class Gate:
         if not way.is_alone:
             self._lines.leave([door], me)
         return True
+
+
+class Reservation:
+    """What `Gate.reserve` gives. Entering raises Unavailable when the state folder is away, or somebody else does not
+    let go of a path."""
+
+    __slots__ = ("_fd", "_gate", "_me", "_wanted")
+
+    def __init__(self, gate: Gate, wanted: dict[int, _Way]) -> None:
+        self._gate, self._wanted = gate, wanted
+        self._me = threading.Lock()
+
+    def __enter__(self) -> None:
+        gate, wanted, me = self._gate, self._wanted, self._me
+        began = perf_counter()
+        # A file description of its own: that is what makes two threads of one process exclude each other.
+        try:
+            fd = self._fd = gate._open()
+        except OSError as error:
+            raise _away() from error
+        me.acquire()
+        try:
+            until = monotonic() + PATIENCE
+            try:
+                for door in sorted(wanted):
+                    if not gate._enter(fd, door, wanted[door], until, me):
+                        raise _held()
+            except OSError as error:  # the kernel has no room for more locks
+                raise _away() from error
+            gate.waited(perf_counter() - began)
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)  # and every lock with it
+        self._gate._lines.leave(self._wanted, self._me)
 
 
 def _away() -> Unavailable:

@@ -10,6 +10,7 @@ from davserver.protocol.paths import DavPath
 from davserver.storage.hold import Unproven
 
 if TYPE_CHECKING:
+    from davserver.storage.gate import Reservation
     from davserver.storage.lock_manager import LockManager
 
 
@@ -40,16 +41,33 @@ class View:
 
 
 class LockHold:
-    """Reserved paths, and what was proven about them. Implements `storage.hold.Hold`."""
+    """Reserved paths, and what was proven about them: nothing before it is entered, and nothing after it was left.
+    Implements `storage.hold.Hold`."""
 
     def __init__(
-        self, manager: LockManager, reserved: tuple[DavPath, ...], principal: Principal, tokens: frozenset[str]
+        self,
+        manager: LockManager,
+        reservation: Reservation,
+        reserved: tuple[DavPath, ...],
+        principal: Principal,
+        tokens: frozenset[str],
     ) -> None:
         self._manager = manager
-        self._reserved = reserved
+        self._reservation, self._wanted = reservation, reserved
+        self._reserved: tuple[DavPath, ...] = ()
         self._principal, self._tokens = principal, tokens
         self._proven: list[DavPath] = []
         self._trees: list[DavPath] = []
+
+    def __enter__(self) -> LockHold:
+        self._reservation.__enter__()
+        self._reserved = self._wanted
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._reserved = ()
+        self._proven, self._trees = [], []
+        self._reservation.__exit__()
 
     def check(self, claim: Claim, view: View | None = None) -> None:
         """Raises Locked. Returning proves the claim's writes and trees, as far as they are reserved.

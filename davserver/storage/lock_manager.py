@@ -18,8 +18,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from davserver.protocol.errors import (
@@ -91,12 +90,11 @@ class LockManager:
 
     # --- the gate
 
-    @contextmanager
-    def hold(self, reserve: Iterable[DavPath], *, principal: Principal, tokens: frozenset[str]) -> Iterator[LockHold]:
-        """Reserve paths until the block ends: nobody else changes them, what is below them, or takes locks there."""
+    def hold(self, reserve: Iterable[DavPath], *, principal: Principal, tokens: frozenset[str]) -> LockHold:
+        """Reserve paths while in the block: nobody else changes them, what is below them, or takes locks there.
+        Entering raises Unavailable."""
         reserved = tuple(reserve)
-        with self._gate.reserve(reserved):
-            yield LockHold(self, reserved, principal, tokens)
+        return LockHold(self, self._gate.reserve(reserved), reserved, principal, tokens)
 
     def view(self, claim: Claim) -> View:
         """What is locked around the claim's paths: one statement. Outside a hold this is but a look."""
@@ -228,6 +226,12 @@ class LockManager:
                 if lock.token == token and lock.principal == principal:
                     return self._table.renew(lock, now, None if timeout is None else now + timeout)
         raise PreconditionFailed("There is no such lock of yours on this resource.", element=_MATCHES, paths=[path])
+
+    def release_own(self, root: DavPath, token: str, principal: Principal) -> bool:
+        """`release` for almost every UNLOCK, without a look at the lock before: it is rooted at the very path, the
+        principal's own, active, and made no file. False where it is another one, or none: nothing was changed."""
+        with self._state.transaction(owed=True):
+            return self._table.release(root, token, principal.name, self._clock.now())
 
     def release(self, path: DavPath, token: str, principal: Principal) -> Lock:
         """End a lock. One that is gone already is no error for the principal that held it.

@@ -199,6 +199,19 @@ class LockTable:
             (end.at, end.how.value, by, by_name, end.reason, end.version, end.void, lock.id),
         )
 
+    def release(self, root: DavPath, token: str, principal: str, now: float) -> bool:
+        """End this lock, and see in the same statement whether there is need to look at anything else: not where it
+        is rooted at `root`, the principal's own, active at a time that is not behind the store's, and came without an
+        empty file. False: nothing was changed."""
+        return bool(
+            self._state.change(
+                "UPDATE locks SET ended = ?, how = 'released' WHERE root = ? AND token = ? AND principal = ? "
+                "AND ended IS NULL AND (expires IS NULL OR expires > ?) AND made IS NULL "
+                "AND (SELECT latest FROM progress) <= ?",
+                (now, root.key, token, principal, now, now),
+            )
+        )
+
     def void(self, lock: Lock, now: float) -> None:
         """The token of this ended lock is worth nothing any more. Remembered is what somebody may still have to be
         told, and whose empty file may still be there."""

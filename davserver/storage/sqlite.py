@@ -26,13 +26,13 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
-from typing import Any
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from urllib.parse import quote
 
 from davserver.protocol.errors import InsufficientStorage, Refused, Unavailable
 from davserver.storage.log_flush import LogFlush
+from davserver.storage.remembered import Remembered, Rows, is_small
 from davserver.storage.schema import MIGRATIONS, bring_forward
 from davserver.storage.soundness import damage
 from davserver.storage.state import StateError
@@ -53,12 +53,8 @@ _LOOK_SECONDS = 0.05
 #: KiB of pages that each connection keeps: there is one for each thread, and the kernel keeps them all anyway.
 _CACHE_KIB = 512
 
-#: Answers that are remembered, and what one of them may have: rows, and characters or bytes in them.
-_REMEMBERED, _FEW_ROWS, _FEW_BYTES = 1024, 8, 4096
-
 _log = logging.getLogger("davserver")
 
-_Rows = list[tuple[Any, ...]]
 _Files = tuple[tuple[int, int], tuple[int, int] | None]
 
 
@@ -75,9 +71,8 @@ class SqliteState:
         #: What is open; None while a new one is being opened.
         self._files: _Files | None = None
         self._looked = 0.0
-        self._refusing = _Refusing(self._refusal_of)
         self._index: WalIndex | None = None
-        self._remembered = _Remembered(b"")
+        self._remembered = Remembered(b"")
         self._flush = LogFlush(self._path + "-wal") if durable else None
         #: Told how many seconds each change took, with its wait for a turn and for the disk.
         self.took: Callable[[float], None] = lambda _: None
@@ -103,7 +98,7 @@ class SqliteState:
                 raise StateError(f"The state database {self._path} cannot be opened: {error}.") from error
             undo.pop_all()
 
-    def query(self, sql: str, parameters: Sequence[object] = ()) -> _Rows:
+    def query(self, sql: str, parameters: Sequence[object] = ()) -> Rows:
         try:
             own: sqlite3.Connection | None = getattr(self._local, "connection", None)
             if own is not None and own.in_transaction:
@@ -117,40 +112,24 @@ class SqliteState:
         except sqlite3.DatabaseError as error:
             raise self._refusal_of(error) from error
 
+    def change(self, sql: str, parameters: Sequence[object]) -> int:
+        connection: sqlite3.Connection = self._local.connection
+        try:
+            return connection.execute(sql, parameters).rowcount
+        except _OUR_FAULTS:
+            raise
+        except sqlite3.DatabaseError as error:
+            raise self._refusal_of(error) from error
+
     def transaction(self, *, owed: bool = False) -> AbstractContextManager[None]:
         outer: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        return _JOINED if outer is not None and outer.in_transaction else self._transaction(owed)
+        return _JOINED if outer is not None and outer.in_transaction else _Transaction(self, owed)
 
     def owe(self) -> None:
         self._unflushed.owe()
 
     def owed(self) -> Callable[[], None] | None:
         return self._unflushed.owed()
-
-    @contextmanager
-    def _transaction(self, owed: bool) -> Iterator[None]:
-        began = time.perf_counter()
-        with self._queue.turn():
-            connection = self._begin()
-            changes = connection.total_changes
-            try:
-                if self._flush is not None and self._flush.is_doubtful:
-                    self._flush.renew(self._generation)
-                yield
-                with self._refusing:
-                    connection.execute("COMMIT")
-                changed = connection.total_changes != changes
-                number = self._unflushed.count()
-            finally:
-                with suppress(sqlite3.Error):  # one that was given up has nothing to roll back
-                    if connection.in_transaction:
-                        connection.execute("ROLLBACK")
-        if owed and self._flush is not None and self._unflushed.add(number, began):
-            return  # also where nothing was changed: an UNLOCK that comes twice tells of what the first one did
-        if changed:
-            self._before_waiting()
-            self._flush_now()
-        self.took(time.perf_counter() - began)
 
     def before_waiting(self, call: Callable[[], None]) -> None:
         if self._flush is not None:
@@ -185,16 +164,39 @@ class SqliteState:
     def _begin(self) -> sqlite3.Connection:
         """Begin to write, on the files that are in place now."""
         self._looked = 0.0
-        with self._refusing:
+        try:
             connection = self._connection()
             try:
                 connection.execute("BEGIN IMMEDIATE")
             except sqlite3.OperationalError:
                 self._queue.note_trouble()
                 raise
-            return connection
+        except sqlite3.DatabaseError as error:
+            raise self._refusal_of(error) from error
+        if self._flush is not None and self._flush.is_doubtful:
+            try:
+                self._flush.renew(self._generation)
+            except BaseException:
+                _roll_back(connection)
+                raise
+        return connection
 
-    def _read(self, connection: sqlite3.Connection, sql: str, parameters: tuple[object, ...]) -> _Rows:
+    def _commit(self, connection: sqlite3.Connection) -> None:
+        try:
+            connection.execute("COMMIT")
+        except sqlite3.DatabaseError as error:
+            raise self._refusal_of(error) from error
+
+    def _committed(self, number: int, *, began: float, changed: bool, owed: bool) -> None:
+        """Out of the turn: what is left to do of a commit before anybody is told of it."""
+        if owed and self._flush is not None and self._unflushed.add(number, began):
+            return  # also where nothing was changed: an UNLOCK that comes twice tells of what the first one did
+        if changed:
+            self._before_waiting()
+            self._flush_now()
+        self.took(time.perf_counter() - began)
+
+    def _read(self, connection: sqlite3.Connection, sql: str, parameters: tuple[object, ...]) -> Rows:
         """Outside of a transaction. What is remembered is what the connection would find: the index says so."""
         index, remembered, question = self._index, self._remembered, (sql, parameters)
         state = None if index is None else index.now()
@@ -203,10 +205,10 @@ class SqliteState:
             if known is not None:
                 return known
         rows = connection.execute(sql, parameters).fetchall()
-        if index is not None and state is not None and _is_small(rows) and index.now() == state:
+        if index is not None and state is not None and is_small(rows) and index.now() == state:
             # Nothing was committed between the two looks, so this is an answer of that very state.
-            if remembered.state != state or len(remembered.answers) >= _REMEMBERED:
-                remembered = self._remembered = _Remembered(state)
+            if remembered.state != state or remembered.is_full:
+                remembered = self._remembered = Remembered(state)
             remembered.answers[question] = rows
         return rows
 
@@ -334,40 +336,52 @@ class SqliteState:
         return _away()
 
 
-class _Refusing:
-    """SQLite's errors as refusals: nothing is ever written unchecked because the state was away."""
+class _Transaction:
+    """See `State.transaction`."""
 
-    def __init__(self, refusal_of: Callable[[sqlite3.DatabaseError], Refused]) -> None:
-        self._refusal_of = refusal_of
+    __slots__ = ("_began", "_changes", "_connection", "_owed", "_state")
+
+    def __init__(self, state: SqliteState, owed: bool) -> None:
+        self._state, self._owed = state, owed
 
     def __enter__(self) -> None:
-        pass
+        state = self._state
+        self._began = time.perf_counter()
+        state._queue.enter()
+        try:
+            self._connection = state._begin()
+        except BaseException:
+            state._queue.leave()
+            raise
+        self._changes = self._connection.total_changes
 
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, _OUR_FAULTS):
-            raise self._refusal_of(error) from error
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
+        state, connection = self._state, self._connection
+        try:
+            if kind is None:
+                state._commit(connection)
+                changed = connection.total_changes != self._changes
+                number = state._unflushed.count()
+            else:
+                _roll_back(connection)
+        except BaseException:
+            _roll_back(connection)
+            raise
+        finally:
+            state._queue.leave()
+        if kind is None:
+            state._committed(number, began=self._began, changed=changed, owed=self._owed)
+
+
+def _roll_back(connection: sqlite3.Connection) -> None:
+    with suppress(sqlite3.Error):  # one that was given up has nothing to roll back
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
 
 
 _OUR_FAULTS = (sqlite3.IntegrityError, sqlite3.ProgrammingError)
 #: A transaction within another one.
 _JOINED: AbstractContextManager[None] = nullcontext()
-
-
-class _Remembered:
-    """Answers of one state of the database."""
-
-    __slots__ = ("answers", "state")
-
-    def __init__(self, state: bytes) -> None:
-        self.state = state
-        self.answers: dict[tuple[str, tuple[object, ...]], _Rows] = {}
-
-
-def _is_small(rows: _Rows) -> bool:
-    """May it be remembered? Properties can be large, and there are many of them."""
-    return len(rows) <= _FEW_ROWS and (
-        sum(len(value) for row in rows for value in row if isinstance(value, str | bytes)) <= _FEW_BYTES
-    )
 
 
 def _identity(path: str) -> tuple[int, int] | None:

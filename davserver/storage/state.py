@@ -21,6 +21,9 @@ class State(Protocol):
     def query(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """Run one statement with `?` placeholders; its rows, which others may be given as well: nobody changes them."""
 
+    def change(self, sql: str, parameters: Sequence[object]) -> int:
+        """Within a transaction: run one statement; how many rows it has changed, without what triggers have."""
+
     def transaction(self, *, owed: bool = False) -> AbstractContextManager[None]:
         """What this thread does inside happens as a whole, or, when the block raises, not at all.
 

@@ -30,9 +30,12 @@ PATIENCE = 4.0
 _USUAL, _RECENT = 0.05, 2.5
 
 _MOMENT = struct.Struct("d")
-_DOOR, _BEHIND = flock(fcntl.F_WRLCK, _MOMENT.size, 1), flock(fcntl.F_UNLCK, _MOMENT.size, 1)
-#: The second leaves the door as well, for those who give up in it.
-_TAKE, _LEAVE = flock(fcntl.F_WRLCK, 0, 1), flock(fcntl.F_UNLCK, 0, _MOMENT.size + 1)
+#: The byte that is the turn, and behind it the door.
+_TURN = _MOMENT.size
+_DOOR, _BEHIND = flock(fcntl.F_WRLCK, _TURN + 1, 1), flock(fcntl.F_UNLCK, _TURN + 1, 1)
+_TAKE, _AT_ONCE = flock(fcntl.F_WRLCK, _TURN, 1), flock(fcntl.F_WRLCK, _TURN, 2)
+#: Leaves the door as well, for those who give up in it.
+_LEAVE = flock(fcntl.F_UNLCK, _TURN, 2)
 
 
 class WriteQueue:
@@ -46,20 +49,31 @@ class WriteQueue:
     @contextlib.contextmanager
     def turn(self) -> Iterator[None]:
         """The block is the turn. Raises Unavailable when there is no use in waiting."""
+        self.enter()
+        try:
+            yield
+        finally:
+            self.leave()
+
+    def enter(self) -> None:
+        """Wait for the turn, which lasts until `leave`. Raises Unavailable when there is no use in waiting."""
         since = time.monotonic()
-        until = since + PATIENCE
         if not self._mutex.acquire(timeout=PATIENCE):
             raise _busy()
         try:
-            try:
-                if not (take(self._fd, _DOOR, until) and take(self._fd, _TAKE, until)):
-                    raise _busy()
-                fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, _BEHIND)
-                if time.monotonic() - since > _USUAL and self._had_trouble():
-                    raise _busy()
-                yield
-            finally:
-                fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, _LEAVE)
+            until = since + PATIENCE
+            if not take(self._fd, _AT_ONCE, 0) and not (take(self._fd, _DOOR, until) and take(self._fd, _TAKE, until)):
+                raise _busy()
+            fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, _BEHIND)
+            if time.monotonic() - since > _USUAL and self._had_trouble():
+                raise _busy()
+        except BaseException:
+            self.leave()
+            raise
+
+    def leave(self) -> None:
+        try:
+            fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, _LEAVE)
         finally:
             self._mutex.release()
 

@@ -33,7 +33,7 @@ COLOUR = '<D:set><D:prop><colour xmlns="urn:x">{}</colour></D:prop></D:set>'
 def is_held(file: Path) -> bool:
     """Does anybody hold the turn to write?"""
     with file.open("rb+") as found:
-        answer = fcntl.fcntl(found.fileno(), fcntl.F_OFD_GETLK, flock(fcntl.F_WRLCK, 0, 1))
+        answer = fcntl.fcntl(found.fileno(), fcntl.F_OFD_GETLK, flock(fcntl.F_WRLCK, 8, 1))
     return struct.unpack_from("h", answer)[0] != fcntl.F_UNLCK
 
 

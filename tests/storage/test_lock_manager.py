@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ from davserver.protocol.locks import (
 )
 from davserver.protocol.paths import ROOT
 from davserver.storage.hold import Unproven
+from davserver.storage.lock_events import LockEvents
 from davserver.storage.lock_manager import new_token
 
 
@@ -168,6 +170,51 @@ def test_release_is_for_the_holder_and_within_reach(world: World) -> None:
     assert world.locks.active() == [held]
     assert world.locks.release(path("/a"), held.token, ALICE) == held
     assert world.locks.active() == []
+
+
+def test_most_locks_are_released_without_a_look_at_them(world: World, clock: Clock) -> None:
+    """One statement, after which all is as `release` leaves it."""
+    one, other = world.lock("/a/", depth=Depth.INFINITY, timeout=10), world.lock("/b", timeout=10)
+    clock.now += 9.9
+    before = LockEvents(world.state).newest()
+    assert world.locks.release_own(path("/a"), one.token, ALICE)
+    world.locks.release(path("/b"), other.token, ALICE)
+    ends = [world.locks.by_id(lock.id).end for lock in (one, other)]
+    assert ends == [End(Ending.RELEASED, clock.now)] * 2
+    first, second = LockEvents(world.state).after(before, 10)
+    assert first == replace(second, number=first.number, lock_id=one.id, root=one.root)
+    assert world.state.query("SELECT held FROM holders") == [(0,)]
+
+
+def test_what_is_no_such_lock_is_not_released_like_that(world: World, clock: Clock) -> None:
+    held, made = world.lock("/a/", depth=Depth.INFINITY), world.lock("/made", made="etag")
+    expired, released = world.lock("/expired", timeout=10), world.lock("/released")
+    world.locks.release(path("/released"), released.token, ALICE)
+    clock.now += 10
+    before = LockEvents(world.state).newest()
+    for where, token, principal in (
+        ("/a/b", held.token, ALICE),  # covered, and not where the lock is
+        ("/a", "urn:uuid:other", ALICE),
+        ("/a", held.token, BOB),
+        ("/made", made.token, ALICE),  # its empty file is to be seen to
+        ("/expired", expired.token, ALICE),  # at that very second
+        ("/released", released.token, ALICE),
+        ("/nothing", held.token, ALICE),
+    ):
+        assert not world.locks.release_own(path(where), token, principal)
+    assert LockEvents(world.state).newest() == before
+    assert world.locks.active() == [held, made]
+
+
+def test_a_clock_that_is_behind_the_stores_releases_nothing_without_a_look(world: World, clock: Clock) -> None:
+    """Another process may have seen the lock expire, by a clock that is ahead by a moment."""
+    held = world.lock("/a", timeout=10)
+    clock.now += 9.5
+    with world.state.transaction():
+        world.state.query("UPDATE progress SET latest = ?", (clock.now + 0.6,))
+    assert not world.locks.release_own(path("/a"), held.token, ALICE)
+    assert world.locks.release(path("/a"), held.token, ALICE) == held
+    assert world.locks.by_id(held.id).ending(clock.now + 1) == End(Ending.EXPIRED, held.expires or 0)
 
 
 def test_releasing_again_is_no_error_for_the_one_who_held_it(world: World, clock: Clock) -> None:
@@ -452,6 +499,10 @@ def test_a_hold_proves_what_it_checked_and_nothing_else(world: World) -> None:
                 hold.require(path(unproven))
         with pytest.raises(Unproven):
             world.locks.acquire(hold, LockRequest(path("/b"), Depth.ZERO, Scope.SHARED, ALICE, None, 600))
+    with pytest.raises(Unproven):
+        hold.require(path("/a"))  # it was left: what was true then may not be any more
+    with pytest.raises(Unproven):
+        hold.require_reserved(path("/a"))
 
 
 def test_a_check_inside_a_hold_sees_what_was_locked_before_it(world: World) -> None:

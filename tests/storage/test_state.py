@@ -661,6 +661,33 @@ def test_its_successor_keeps_its_log(tmp_path: Path) -> None:
     other.close()
 
 
+def test_a_commit_that_fails_is_refused_and_nothing_has_happened(state: SqliteState) -> None:
+    put(state, 1)
+
+    def forbid(action: int, what: str | None, *_: object) -> int:
+        is_commit = action == sqlite3.SQLITE_TRANSACTION and what == "COMMIT"
+        return sqlite3.SQLITE_DENY if is_commit else sqlite3.SQLITE_OK
+
+    state._local.connection.set_authorizer(forbid)
+    with pytest.raises(Unavailable):
+        put(state, 2)
+    assert state.query(LATEST) == [(1,)]
+    put(state, 3)  # on another connection, the one that failed is not trusted any more
+    assert state.query(LATEST) == [(3,)]
+
+
+def test_a_change_tells_how_many_rows_it_was(state: SqliteState) -> None:
+    change = "UPDATE progress SET latest = ? WHERE latest <> ?"
+    with state.transaction():
+        assert state.change(change, (1, 1)) == 1
+        assert state.change(change, (1, 1)) == 0
+        with pytest.raises(sqlite3.IntegrityError):
+            state.change("UPDATE progress SET latest = ?", (None,))
+    with pytest.raises(Unavailable), state.transaction():
+        state.change("UPDATE what_is_not_there SET latest = ?", (1,))
+    assert state.query(LATEST) == [(1,)]
+
+
 def test_one_of_another_version_is_not_used(tmp_path: Path, state: SqliteState) -> None:
     for file in tmp_path.glob("state.db*"):
         file.unlink()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from davserver.protocol.errors import Unavailable
-from davserver.storage import sqlite
+from davserver.storage import remembered
 from davserver.storage.sqlite import SqliteState
 from davserver.storage.wal_index import WalIndex
 
@@ -130,7 +130,7 @@ def test_after_the_log_was_carried_over_and_begun_anew(state: SqliteState, tmp_p
 
 
 def test_large_answers_and_many_are_not_kept(state: SqliteState, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite, "_REMEMBERED", 10)
+    monkeypatch.setattr(remembered, "_MOST", 10)
     for number in range(35):
         state.query("SELECT ?", (number,))
         assert len(state._remembered.answers) <= 10
