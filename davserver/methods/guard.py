@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from davserver.methods.permits import is_visible
 from davserver.protocol import conditions
@@ -30,6 +31,7 @@ from davserver.protocol.errors import (
     Locked,
     NotFound,
     PreconditionFailed,
+    Refused,
     Unavailable,
 )
 from davserver.protocol.holder import Viewer
@@ -45,10 +47,12 @@ from davserver.protocol.locks import (
 )
 from davserver.protocol.messages import Request
 from davserver.protocol.paths import DavPath
-from davserver.storage.lock_hold import LockHold, View
+from davserver.storage.lock_hold import LockHold, Unsettled, View
 from davserver.storage.node import Node
 from davserver.storage.recovery import recover
 from davserver.storage.share import Share, Shares
+
+Taken = TypeVar("Taken")
 
 
 class Guard:
@@ -138,16 +142,39 @@ class Guard:
         the spelling of the first. Raises Unavailable.
         """
         shares = self.shares
-        common = (shares.of(path).tree.reserved_as(path) for path in reserve)
-        spelt = (*reserve, *(path for path in common if path not in reserve))
         while True:
-            with self.share.locks.hold(spelt, principal=self.request.principal, tokens=self.tokens) as hold:
+            with self._hold(reserve) as hold:
                 unsettled = shares.journal.about(reserve)
                 if not unsettled:
                     self._require_spelling(reserve[:1] if respelt else reserve)
                     yield Passage(self, hold)
                     return
             recover(shares, unsettled)
+
+    def enter_to_lock(self, path: DavPath, take: Callable[[Passage], Taken]) -> Taken:
+        """What `take` returns, within `enter` of that path.
+
+        The store is not asked beforehand for what is half done: granting a lock asks for it anyway, in the same
+        statement (`LockHold.is_settled`), and so does, here, whatever is refused. Raises Unavailable, and what `take`
+        raises.
+        """
+        with self._hold((path,)) as hold:
+            hold.is_settled = False
+            try:
+                self._require_spelling((path,))
+                return take(Passage(self, hold))
+            except Unsettled:
+                pass
+            except Refused:
+                if not self.shares.journal.about((path,)):
+                    raise
+        with self.enter(path) as passage:
+            return take(passage)
+
+    def _hold(self, reserve: tuple[DavPath, ...]) -> LockHold:
+        common = (self.shares.of(path).tree.reserved_as(path) for path in reserve)
+        spelt = (*reserve, *(path for path in common if path not in reserve))
+        return self.share.locks.hold(spelt, principal=self.request.principal, tokens=self.tokens)
 
     def _require_spelling(self, reserve: tuple[DavPath, ...]) -> None:
         """Paths were located before they were reserved. Raises Unavailable when one is spelt otherwise now."""

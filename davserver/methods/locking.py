@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from davserver.methods.guard import Guard, Passage, require_parent, writing
 from davserver.methods.permits import require_change, require_tree
@@ -36,22 +37,28 @@ def lock(request: Request, shares: Shares) -> Response:
         return _refresh(guard, wishes)
     guard.fresh()
     info = xml.parse_lockinfo(data, guard.share.locks.policy.owner_limit)
-    with guard.enter(request.path) as passage:
+
+    def take(passage: Passage) -> tuple[Lock, int]:
         while True:
             node = _target(guard)
             _require_lockable(guard, node, depth)
+            if node is None:
+                passage.hold.require_settled()
             _check(passage, request.path, node)
             wanted = _wanted(guard, node, depth, info, wishes)
-            try:
-                granted = _acquire(passage, guard, wanted) if node is not None else _make(passage, guard, wanted)
-            except AlreadyThere:
-                continue  # somebody who does not pass the guard made the file first: lock that one
-            except LockConflict as conflict:
-                if _is_below(request.path, conflict) and _prefers_xml(request):
-                    return _conflict_below(guard, conflict)
-                raise
-            token = ("Lock-Token", f"<{granted.token}>")
-            return _answer(guard, granted, 201 if node is None else 200, token)
+            if node is not None:
+                return guard.share.locks.acquire(passage.hold, wanted), 200
+            # Where somebody who does not pass the guard makes the file first, that one is locked.
+            with suppress(AlreadyThere):
+                return _make(passage, guard, wanted), 201
+
+    try:
+        granted, status = guard.enter_to_lock(request.path, take)
+    except LockConflict as conflict:
+        if _is_below(request.path, conflict) and _prefers_xml(request):
+            return _conflict_below(guard, conflict)
+        raise
+    return _answer(guard, granted, status, ("Lock-Token", f"<{granted.token}>"))
 
 
 def unlock(request: Request, shares: Shares) -> Response:
@@ -122,10 +129,6 @@ def _wanted(
         client_address=request.client.address,
         client_agent=request.client.agent,
     )
-
-
-def _acquire(passage: Passage, guard: Guard, wanted: LockRequest) -> Lock:
-    return guard.share.locks.acquire(passage.hold, wanted)
 
 
 def _make(passage: Passage, guard: Guard, wanted: LockRequest) -> Lock:

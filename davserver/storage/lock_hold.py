@@ -40,6 +40,11 @@ class View:
         return path.key in self.keys
 
 
+class Unsettled(Exception):
+    """Somebody who died may have left something half done about the paths of a hold, in which nobody has looked for
+    it yet."""
+
+
 class LockHold:
     """Reserved paths, and what was proven about them: nothing before it is entered, and nothing after it was left.
     Implements `storage.hold.Hold`."""
@@ -55,6 +60,9 @@ class LockHold:
         self._manager = manager
         self._reservation, self._wanted = reservation, reserved
         self._reserved: tuple[DavPath, ...] = ()
+        #: What others have left half done about the paths was looked for. Otherwise no lock is granted while there is
+        #: anything half done at all.
+        self.is_settled = True
         self._principal, self._tokens = principal, tokens
         self._proven: list[DavPath] = []
         self._trees: list[DavPath] = []
@@ -90,3 +98,7 @@ class LockHold:
     def require_reserved(self, path: DavPath) -> None:
         if path not in self._reserved:
             raise Unproven(f"{path} is not reserved in this hold")
+
+    def require_settled(self) -> None:
+        if not self.is_settled:
+            raise Unsettled

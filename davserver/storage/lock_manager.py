@@ -187,7 +187,8 @@ class LockManager:
 
     def acquire(self, hold: LockHold, request: LockRequest, *, made: str | None = None) -> Lock:
         """Grant a lock whose root is reserved in `hold`. Raises LockConflict, naming every lock in the way, and
-        Forbidden when the principal holds too many. `made`: ETag of the empty file that comes with it."""
+        Forbidden when the principal holds too many; Unsettled where the hold is not settled, and perhaps must be.
+        `made`: ETag of the empty file that comes with it."""
         (lock,) = self.acquire_all(hold, [request], made=made)
         return lock
 
@@ -210,7 +211,7 @@ class LockManager:
                 self._table.new_fence()
             for request in requests:
                 hold.require_reserved(request.root)
-                now, found = self._clear_way(request, {lock.id for lock in granted}, breaking)
+                now, found = self._clear_way(hold, request, {lock.id for lock in granted}, breaking)
                 since = granted[0].created if granted else now
                 lock = _granted(request, found.number + 1, self._new_token(), since, made, found.fence)
                 self._table.insert(lock)
@@ -348,10 +349,14 @@ class LockManager:
         """The same locks, as the store has them now; without those that it has forgotten."""
         return [lock for number in [lock.id for lock in locks] for lock in self._table.by_id(number)[1]]
 
-    def _clear_way(self, request: LockRequest, granted: set[int], breaking: End | None) -> tuple[float, Standing]:
+    def _clear_way(
+        self, hold: LockHold, request: LockRequest, granted: set[int], breaking: End | None
+    ) -> tuple[float, Standing]:
         """May this lock be granted? Then what it makes worthless is noted. Now, and what was found."""
         tree = (request.root,) if request.depth is Depth.INFINITY else ()
         now, found = self._clock.look(lambda: self._table.standing(request.root, tree, request.principal))
+        if found.intents:
+            hold.require_settled()
         active = [lock for lock in found.locks if lock.is_active(now)]
         blocking = [lock for lock in conflicts(request, active) if lock.id not in granted]
         if blocking and breaking is None:

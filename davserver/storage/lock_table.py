@@ -48,6 +48,8 @@ class Standing(NamedTuple):
     number: int
     fence: int
     held: int
+    #: Changes are under way somewhere, or were when their process died (`journal`).
+    intents: int
 
 
 class LockTable:
@@ -77,8 +79,8 @@ class LockTable:
         statement."""
         keys, ranges = root.lineage, [low_high for path in tree for low_high in below(path)]
         progress, *rows = self._state.query(_standing(len(keys), len(ranges) // 2), (principal.name, *keys, *ranges))
-        latest, number, fence, held = progress[:4]
-        return Standing(latest, [_lock(row[3:]) for row in rows], number, fence, held)
+        latest, number, fence, held, intents = progress[:5]
+        return Standing(latest, [_lock(row[4:]) for row in rows], number, fence, held, intents)
 
     def members_of(self, collection: DavPath) -> tuple[float, list[Lock]]:
         """Locks rooted at members of a collection."""
@@ -271,8 +273,8 @@ def _standing(keys: int, ranges: int) -> str:
     nothing = ", NULL" * (_FIELDS.count(",") + 1)
     held = "coalesce((SELECT held FROM holders WHERE principal = ?), 0)"
     values = ",".join(["(?)"] * keys)
-    progress = f"SELECT latest, lock_id, fence, {held}{nothing} FROM progress"  # noqa: S608
-    locks = f" UNION ALL SELECT 0, 0, 0, 0, {_FIELDS} FROM "  # noqa: S608
+    progress = f"SELECT latest, lock_id, fence, {held}, EXISTS (SELECT 1 FROM intents){nothing} FROM progress"  # noqa: S608
+    locks = f" UNION ALL SELECT 0, 0, 0, 0, 0, {_FIELDS} FROM "  # noqa: S608
     rooted = f"{locks}(SELECT column1 AS key FROM (VALUES {values})) CROSS JOIN locks ON root = key"  # noqa: S608
     below = f"{locks}locks WHERE root > ? AND root < ?"
     left = " AND how IS NOT 'released'"

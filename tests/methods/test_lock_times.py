@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from base64 import b64encode
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from davserver.server.app import DavApp
 from davserver.server.compose import open_app
 from davserver.settings import Settings
 from davserver.storage import gate
+from davserver.storage.journal import Intent, Journal, Kind
 from davserver.storage.lock_manager import LockManager
 from davserver.storage.lock_service import LockService
 
@@ -317,3 +319,56 @@ def test_who_was_granted_a_lock_hears_of_it(
     assert town.bob("PUT", "/new", b"x").status == 423
     assert town.alice("PUT", "/new", b"x", If=f"(<{locked.token}>)").status == 204
     assert journal.all() == []
+
+
+# --- what somebody who died has left half done
+
+
+def journal_of(town: Town) -> Journal:
+    journal: Journal = town.app.application._shares.journal  # type: ignore[attr-defined]
+    return journal
+
+
+def die_in(town: Town, intent: Intent, then: str) -> None:
+    """As if a process had recorded this, moved /f out of its place, and died before it changed a row."""
+    town.alice("PUT", "/f", b"x")
+    town.alice.proppatch("/f", '<D:set><D:prop><colour xmlns="urn:x">red</colour></D:prop></D:set>')
+    journal_of(town).record(dataclasses.replace(intent, inode=(town.root / "f").stat().st_ino))
+    (town.root / "f").rename(town.root / then)
+
+
+def colour(town: Town, path: str) -> list[str]:
+    found = town.alice.propfind(path, "colour", namespace="urn:x")
+    return [text for text in found.texts("//*[local-name() = 'colour']") if text]
+
+
+def test_a_lock_on_what_was_moved_ends_the_move_first(town: Town) -> None:
+    die_in(town, Intent(Kind.MOVE, DavPath.parse("/g"), DavPath.parse("/f")), "g")
+    assert town.lock("/g").status == 200
+    assert journal_of(town).all() == []
+    assert colour(town, "/g") == ["red"]
+
+
+def test_a_lock_where_something_was_removed_ends_that_first(town: Town) -> None:
+    die_in(town, Intent(Kind.DELETE, DavPath.parse("/f")), "elsewhere")
+    assert town.lock("/f").status == 201
+    assert journal_of(town).all() == []
+    assert colour(town, "/f") == []
+
+
+def test_nothing_is_refused_for_what_is_half_done(town: Town) -> None:
+    """The lock of a file that was removed is still there, and another file at its place."""
+    town.alice("PUT", "/f", b"x")
+    assert town.lock("/f", who=town.bob).status == 200
+    assert town.lock("/f").status == 423
+    journal_of(town).record(Intent(Kind.DELETE, DavPath.parse("/f"), inode=(town.root / "f").stat().st_ino))
+    (town.root / "f").rename(town.root / "elsewhere")
+    (town.root / "f").write_bytes(b"new")
+    assert town.lock("/f").status == 200
+
+
+def test_what_is_half_done_elsewhere_is_in_nobodys_way(town: Town) -> None:
+    die_in(town, Intent(Kind.DELETE, DavPath.parse("/f")), "elsewhere")
+    town.alice("PUT", "/g", b"x")
+    assert town.lock("/g").status == 200
+    assert [intent.path.key for intent in journal_of(town).all()] == ["/f"]
