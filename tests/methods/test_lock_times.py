@@ -15,7 +15,9 @@ from lockworld import Clock
 from serving import QUICK
 from wire import Answer, lockinfo
 
-from davserver.protocol.errors import Unavailable
+from davserver.methods import locking
+from davserver.methods.guard import Guard
+from davserver.protocol.errors import Conflict, Unavailable
 from davserver.protocol.locks import Principal
 from davserver.protocol.paths import DavPath
 from davserver.server.app import DavApp
@@ -25,6 +27,7 @@ from davserver.storage import gate
 from davserver.storage.journal import Intent, Journal, Kind
 from davserver.storage.lock_manager import LockManager
 from davserver.storage.lock_service import LockService
+from davserver.storage.node import Node
 
 SECONDS = 600
 
@@ -356,8 +359,8 @@ def test_a_lock_where_something_was_removed_ends_that_first(town: Town) -> None:
     assert colour(town, "/f") == []
 
 
-def test_nothing_is_refused_for_what_is_half_done(town: Town) -> None:
-    """The lock of a file that was removed is still there, and another file at its place."""
+def test_a_lock_that_has_gone_with_its_file_is_in_nobodys_way(town: Town) -> None:
+    """Its row is still there, and another file at its place."""
     town.alice("PUT", "/f", b"x")
     assert town.lock("/f", who=town.bob).status == 200
     assert town.lock("/f").status == 423
@@ -365,6 +368,20 @@ def test_nothing_is_refused_for_what_is_half_done(town: Town) -> None:
     (town.root / "f").rename(town.root / "elsewhere")
     (town.root / "f").write_bytes(b"new")
     assert town.lock("/f").status == 200
+
+
+def test_nothing_is_refused_for_what_is_half_done(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    die_in(town, Intent(Kind.MOVE, DavPath.parse("/g"), DavPath.parse("/f")), "g")
+    find = locking._target
+
+    def refuse(guard: Guard) -> Node | None:
+        if journal_of(town).all():
+            raise Conflict("The folder that it was in is away for a moment.")
+        return find(guard)
+
+    monkeypatch.setattr(locking, "_target", refuse)
+    assert town.lock("/g").status == 200
+    assert colour(town, "/g") == ["red"]
 
 
 def test_what_is_half_done_elsewhere_is_in_nobodys_way(town: Town) -> None:
