@@ -32,8 +32,10 @@ _ABSENT = "There is nothing at this path."
 def require_permission(request: Permitted, path: DavPath, *actions: Action) -> None:
     """Raises NotPermitted, or NotKnown, unless the principal may do one of these at `path`."""
     allows = request.permissions.allows
-    if not any(allows(action, path) for action in actions):
-        raise _refused(request, actions[0], path)
+    for action in actions:
+        if allows(action, path):
+            return
+    raise _refused(request, actions[0], path)
 
 
 def require_target(request: Permitted, path: DavPath) -> None:

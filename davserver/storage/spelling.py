@@ -55,7 +55,7 @@ class Spelling:
 
     def true(self, names: Names, *, link: bool = False) -> Names:
         """The path of the same resource in its one spelling. `link`: the last name, not what it may lead to."""
-        if not self.ignores_case and not self._follow and all(map(_has_one_form, names)):
+        if not self._follow and not self.ignores_case and ("".join(names).isascii() or all(map(_has_one_form, names))):
             return names
         spelt = names if not self._disk_ignores_case and self._exists(names) else self._spell(names)
         return self._led(spelt, link=link) if self._follow else spelt
@@ -146,4 +146,4 @@ def _upper(letter: str) -> str:
 
 
 def _has_one_form(name: str) -> bool:
-    return name.isascii() or normalize("NFC", name) == normalize("NFD", name)
+    return normalize("NFC", name) == normalize("NFD", name)

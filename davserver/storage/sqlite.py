@@ -63,6 +63,7 @@ class SqliteState:
 
     def __init__(self, folder: str, *, durable: bool) -> None:
         self._path = os.path.join(folder, "state.db")
+        self._log = self._path + "-wal"
         self._local = threading.local()
         self._connections: set[sqlite3.Connection] = set()
         self._opening = threading.RLock()
@@ -73,7 +74,7 @@ class SqliteState:
         self._looked = 0.0
         self._index: WalIndex | None = None
         self._remembered = Remembered(b"")
-        self._flush = LogFlush(self._path + "-wal") if durable else None
+        self._flush = LogFlush(self._log) if durable else None
         #: Told how many seconds each change took, with its wait for a turn and for the disk.
         self.took: Callable[[float], None] = lambda _: None
         self._before_waiting: Callable[[], None] = lambda: None
@@ -126,10 +127,11 @@ class SqliteState:
         return _JOINED if outer is not None and outer.in_transaction else _Transaction(self, owed)
 
     def owe(self) -> None:
-        self._unflushed.owe()
+        if self._flush is not None:
+            self._unflushed.owe()
 
     def owed(self) -> Callable[[], None] | None:
-        return self._unflushed.owed()
+        return None if self._flush is None else self._unflushed.owed()
 
     def before_waiting(self, call: Callable[[], None]) -> None:
         if self._flush is not None:
@@ -189,11 +191,12 @@ class SqliteState:
 
     def _committed(self, number: int, *, began: float, changed: bool, owed: bool) -> None:
         """Out of the turn: what is left to do of a commit before anybody is told of it."""
-        if owed and self._flush is not None and self._unflushed.add(number, began):
-            return  # also where nothing was changed: an UNLOCK that comes twice tells of what the first one did
-        if changed:
-            self._before_waiting()
-            self._flush_now()
+        if self._flush is not None:
+            if owed and self._unflushed.add(number, began):
+                return  # also where nothing was changed: an UNLOCK that comes twice tells of what the first one did
+            if changed:
+                self._before_waiting()
+                self._flush_now()
         self.took(time.perf_counter() - began)
 
     def _read(self, connection: sqlite3.Connection, sql: str, parameters: tuple[object, ...]) -> Rows:
@@ -254,7 +257,7 @@ class SqliteState:
 
     def _in_place(self) -> _Files | None:
         """What stands at the paths of the database and its log; None where there is no database."""
-        database, log = _identity(self._path), _identity(self._path + "-wal")
+        database, log = _identity(self._path), _identity(self._log)
         return None if database is None else (database, log)
 
     def _adopt(self, connection: sqlite3.Connection) -> None:
@@ -314,7 +317,7 @@ class SqliteState:
 
     def _keep_room(self) -> None:
         """What lies behind the last valid frame of a log means nothing to SQLite, so zeros may lie there."""
-        with suppress(OSError), open(f"{self._path}-wal", "r+b") as log:
+        with suppress(OSError), open(self._log, "r+b") as log:
             os.posix_fallocate(log.fileno(), 0, _ROOM)
 
     def _check(self, connection: sqlite3.Connection) -> None:
