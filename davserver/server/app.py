@@ -302,7 +302,7 @@ class _Exchange:
             self.log(response.status, len(body))
             return (body,)
         if isinstance(body, FileSlice):
-            part = body._replace(sent=partial(self.log, response.status))
+            part = FileSlice(body.fd, body.offset, body.length, body.close, partial(self.log, response.status))
             wrapped: Iterable[bytes] = self.environ["wsgi.file_wrapper"](part)
             return wrapped
         return self._stream(response.status, body)

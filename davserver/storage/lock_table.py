@@ -28,6 +28,8 @@ _ENDED = "ended, how, ended_by, ended_by_name, ended_reason, version, void"
 # With each row what the store has seen as the latest time: one statement tells both.
 _COLUMNS = f"SELECT (SELECT latest FROM progress), {_GRANTED}, {_ENDED} FROM"  # noqa: S608
 _SELECT = f"{_COLUMNS} locks WHERE "
+#: Asked by every GET: made once, so that its hash is known.
+_BLOCKING_READS = f"{_SELECT}blocks_reads = 1"
 _INSERT = f"INSERT INTO locks (parent, {_GRANTED}) VALUES (?{', ?' * (_GRANTED.count(',') + 1)})"  # noqa: S608
 _DEPTHS, _SCOPES = {each.value: each for each in Depth}, {each.value: each for each in Scope}
 _KINDS, _ENDINGS = {each.value: each for each in Kind}, {each.value: each for each in Ending}
@@ -87,7 +89,7 @@ class LockTable:
         return self._select("parent = ?", (collection.key,))
 
     def blocking_reads(self) -> tuple[float, list[Lock]]:
-        return self._select("blocks_reads = 1", ())
+        return self._read(_BLOCKING_READS, ())
 
     def of_transaction(self, transaction_id: str) -> tuple[float, list[Lock]]:
         return self._select("transaction_id = ?", (transaction_id,))
