@@ -28,10 +28,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
 from davserver.protocol.errors import InsufficientStorage, Refused, Unavailable
+from davserver.storage.at_thread_end import AtThreadEnd
 from davserver.storage.log_flush import LogFlush
 from davserver.storage.schema import MIGRATIONS, bring_forward
 from davserver.storage.soundness import damage
@@ -52,6 +54,8 @@ BUSY_SECONDS = 2.0
 _LOOK_SECONDS = 0.05
 #: KiB of pages that each connection keeps: there is one for each thread, and the kernel keeps them all anyway.
 _CACHE_KIB = 512
+#: Connections of threads that have ended, kept for those that come. The rest of them is closed.
+_SPARE = 4
 
 #: Answers that are remembered, and what one of them may have: rows, and characters or bytes in them.
 _REMEMBERED, _FEW_ROWS, _FEW_BYTES = 1024, 8, 4096
@@ -69,6 +73,8 @@ class SqliteState:
         self._path = os.path.join(folder, "state.db")
         self._local = threading.local()
         self._connections: set[sqlite3.Connection] = set()
+        #: Those of them that no thread has now.
+        self._spare: list[sqlite3.Connection] = []
         self._opening = threading.RLock()
         #: Grows whenever another database is found in place; connections of an earlier one are given up.
         self._generation = 0
@@ -176,6 +182,7 @@ class SqliteState:
             else:
                 _abandon(connection)
         self._connections.clear()
+        self._spare.clear()
         if is_in_place and self._index is not None:
             self._index.leave()
         self._index = None
@@ -219,8 +226,9 @@ class SqliteState:
         if connection is not None and local.generation == self._generation:
             return connection
         with self._opening:
-            local.connection, local.generation = self._connect("rw"), self._generation
-            connection = local.connection
+            connection = self._spare.pop() if self._spare else self._connect("rw")
+            local.connection, local.generation = connection, self._generation
+            local.end = AtThreadEnd(partial(self._take_back, connection))
             ((page,),) = connection.execute("PRAGMA page_size").fetchall()
             connection.execute(f"PRAGMA wal_autocheckpoint={_LOG // page}")
             ((version,),) = connection.execute("PRAGMA user_version").fetchall()
@@ -244,6 +252,7 @@ class SqliteState:
                     _log.error("the state database %s, or its log, was taken away", self._path)
                     raise _away()
                 _log.error("the state database %s was replaced by another one", self._path)
+                self._spare.clear()
                 while self._connections:
                     _abandon(self._connections.pop())
                 self._generation += 1
@@ -293,6 +302,20 @@ class SqliteState:
     def _give_up(self, connection: sqlite3.Connection) -> None:
         self._local.connection = None
         self._connections.discard(connection)
+        with suppress(sqlite3.Error):
+            connection.close()
+
+    def _take_back(self, connection: sqlite3.Connection) -> None:
+        """The thread that had it has ended, or has another one. Those that were given up are no longer known."""
+        with self._opening:
+            if connection not in self._connections:
+                return
+            if len(self._spare) < _SPARE:
+                self._spare.append(connection)
+                return
+            # The spare ones have the same file open: so this is not the last one, at which SQLite would carry the
+            # log over and remove it.
+            self._connections.discard(connection)
         with suppress(sqlite3.Error):
             connection.close()
 
