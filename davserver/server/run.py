@@ -13,6 +13,7 @@ from socket import AF_UNIX, socket
 
 from davserver.operations.figures import Figures
 from davserver.server.compose import open_app
+from davserver.server.heap import share_one_heap
 from davserver.server.http.balance import Balance
 from davserver.server.http.proxies import TrustedProxies
 from davserver.server.http.server import DavServer, address_of
@@ -39,6 +40,7 @@ def serve(
     `folder` is the state folder. Raises OSError where the address cannot be listened on or a folder cannot be
     used, SettingsError where the certificate cannot, StateError where the state cannot.
     """
+    share_one_heap()  # before the trial has threads; workers inherit it
     with ExitStack() as stack:
         listeners = open_listeners(settings.host, settings.port, os.environ)
         stack.callback(listeners.close)

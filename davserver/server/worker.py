@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from mmap import mmap
 
+from davserver.server.heap import give_back
 from davserver.server.http.balance import Balance
 from davserver.server.http.server import DavServer
 from davserver.server.reload import take_over
@@ -21,6 +22,8 @@ _log = logging.getLogger("davserver")
 
 #: Threads wait for slow clients and disks; none of them goes deep.
 _STACK = 512 * 1024
+#: Seconds between two times that free memory is given back.
+_TIDY = 15.0
 
 Open = Callable[[Settings, Balance, ExitStack], DavServer]
 
@@ -69,11 +72,12 @@ def _signals(*numbers: int) -> int:
 
 
 def _next(told: int, parent: int) -> signal.Signals:
-    """What is to be done next; SIGTERM also when the parent has gone."""
+    """What is to be done next; SIGTERM also when the parent has gone. Nothing else is done meanwhile but to tidy up."""
     waiter = select.poll()
     waiter.register(told, select.POLLIN)
     waiter.register(parent, select.POLLIN)
-    ready = [fd for fd, _ in waiter.poll()]
+    while not (ready := [fd for fd, _ in waiter.poll(_TIDY * 1000)]):
+        give_back()
     return signal.Signals(os.read(told, 1)[0]) if told in ready else signal.SIGTERM
 
 

@@ -28,14 +28,17 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
+from functools import partial
 from urllib.parse import quote
 
 from davserver.protocol.errors import InsufficientStorage, Refused, Unavailable
+from davserver.storage.at_thread_end import AtThreadEnd
 from davserver.storage.log_flush import LogFlush
 from davserver.storage.remembered import Remembered, Rows, is_small
 from davserver.storage.schema import MIGRATIONS, bring_forward
 from davserver.storage.soundness import damage
 from davserver.storage.state import StateError
+from davserver.storage.state_files import Identities, StateFiles
 from davserver.storage.unflushed import Unflushed
 from davserver.storage.wal_index import WalIndex
 from davserver.storage.write_queue import WriteQueue
@@ -44,37 +47,37 @@ from davserver.storage.write_queue import WriteQueue
 _PAGE = 2048
 #: Bytes of pages in the write-ahead log before SQLite starts it over, which takes two flushes of the disk.
 _LOG = 4_096_000
-#: Bytes kept for the log. So what frees space (DELETE, UNLOCK) can still be written down when the disk is full.
-_ROOM = 4_500_000
 #: Seconds that whoever has the turn waits for a stranger who writes without standing in line.
 BUSY_SECONDS = 2.0
 #: Seconds between two looks at whether the files are still in place, for readers. Writers look every time.
 _LOOK_SECONDS = 0.05
 #: KiB of pages that each connection keeps: there is one for each thread, and the kernel keeps them all anyway.
 _CACHE_KIB = 512
+#: Connections of threads that have ended, kept for those that come. The rest of them is closed.
+_SPARE = 4
 
 _log = logging.getLogger("davserver")
-
-_Files = tuple[tuple[int, int], tuple[int, int] | None]
 
 
 class SqliteState:
     """`State` in `folder`/state.db. Raises StateError when it cannot be opened, is damaged or of a newer version."""
 
     def __init__(self, folder: str, *, durable: bool) -> None:
-        self._path = os.path.join(folder, "state.db")
-        self._log = self._path + "-wal"
+        self._place = StateFiles(folder)
+        self._path = self._place.database
         self._local = threading.local()
         self._connections: set[sqlite3.Connection] = set()
+        #: Those of them that no thread has now.
+        self._spare: list[sqlite3.Connection] = []
         self._opening = threading.RLock()
         #: Grows whenever another database is found in place; connections of an earlier one are given up.
         self._generation = 0
         #: What is open; None while a new one is being opened.
-        self._files: _Files | None = None
+        self._files: Identities | None = None
         self._looked = 0.0
         self._index: WalIndex | None = None
         self._remembered = Remembered(b"")
-        self._flush = LogFlush(self._log) if durable else None
+        self._flush = LogFlush(self._place.log) if durable else None
         #: Told how many seconds each change took, with its wait for a turn and for the disk.
         self.took: Callable[[float], None] = lambda _: None
         self._before_waiting: Callable[[], None] = lambda: None
@@ -87,14 +90,14 @@ class SqliteState:
             try:
                 self._queue = WriteQueue(folder)
                 undo.callback(self._queue.close)
-                self._keep_private()
+                self._place.keep_private()
                 # Never used again. While it is open, closing another one is not closing the last one, at which
                 # SQLite would carry the log over into a database that may be damaged.
                 anchor = self._connect("rwc")
                 self._create(anchor)
                 self._check(anchor)
                 self._adopt(anchor)
-                self._keep_room()
+                self._place.keep_room()
             except (sqlite3.Error, OSError) as error:
                 raise StateError(f"The state database {self._path} cannot be opened: {error}.") from error
             undo.pop_all()
@@ -150,13 +153,14 @@ class SqliteState:
 
     def _give_back(self) -> None:
         """Every connection, and what the log is flushed through. Of a start that failed no files are known."""
-        is_in_place = self._files is not None and self._in_place() == self._files
+        is_in_place = self._files is not None and self._place.in_place() == self._files
         for connection in self._connections:
             if is_in_place:
                 connection.close()
             else:
                 _abandon(connection)
         self._connections.clear()
+        self._spare.clear()
         if is_in_place and self._index is not None:
             self._index.leave()
         self._index = None
@@ -224,8 +228,9 @@ class SqliteState:
         if connection is not None and local.generation == self._generation:
             return connection
         with self._opening:
-            local.connection, local.generation = self._connect("rw"), self._generation
-            connection = local.connection
+            connection = self._spare.pop() if self._spare else self._connect("rw")
+            local.connection, local.generation = connection, self._generation
+            local.end = AtThreadEnd(partial(self._take_back, connection))
             ((page,),) = connection.execute("PRAGMA page_size").fetchall()
             connection.execute(f"PRAGMA wal_autocheckpoint={_LOG // page}")
             ((version,),) = connection.execute("PRAGMA user_version").fetchall()
@@ -242,34 +247,30 @@ class SqliteState:
 
     def _look(self) -> None:
         """Are the files still those that are open? Raises Unavailable when they are away."""
-        found = self._in_place()
+        found = self._place.in_place()
         if self._files is not None and found != self._files:
             with self._opening:
                 if found is None or self._files is None or found[0] == self._files[0]:
                     _log.error("the state database %s, or its log, was taken away", self._path)
                     raise _away()
                 _log.error("the state database %s was replaced by another one", self._path)
+                self._spare.clear()
                 while self._connections:
                     _abandon(self._connections.pop())
                 self._generation += 1
                 self._files = self._index = None
         self._looked = time.monotonic()
 
-    def _in_place(self) -> _Files | None:
-        """What stands at the paths of the database and its log; None where there is no database."""
-        database, log = _identity(self._path), _identity(self._log)
-        return None if database is None else (database, log)
-
     def _adopt(self, connection: sqlite3.Connection) -> None:
         """What this connection has opened is what is in place."""
         connection.execute("SELECT latest FROM progress").fetchall()  # which also opens the write-ahead log
-        files = self._in_place()
+        files = self._place.in_place()
         if files is None:
             raise _away()
         try:
             if self._flush is not None:
                 self._flush.open(self._generation)
-            self._index = WalIndex.of(self._path + "-shm")
+            self._index = WalIndex.of(self._place.index)
         except OSError as error:
             self._generation += 1  # closing the connection removes the log that was opened
             raise _away() from error
@@ -301,24 +302,25 @@ class SqliteState:
         with suppress(sqlite3.Error):
             connection.close()
 
+    def _take_back(self, connection: sqlite3.Connection) -> None:
+        """The thread that had it has ended, or has another one. Those that were given up are no longer known."""
+        with self._opening:
+            if connection not in self._connections:
+                return
+            if len(self._spare) < _SPARE:
+                self._spare.append(connection)
+                return
+            # The spare ones have the same file open: so this is not the last one, at which SQLite would carry the
+            # log over and remove it.
+            self._connections.discard(connection)
+        with suppress(sqlite3.Error):
+            connection.close()
+
     def _create(self, connection: sqlite3.Connection) -> None:
         connection.execute(f"PRAGMA page_size={_PAGE}")  # a database that is there already keeps its own
         connection.execute("PRAGMA journal_mode=WAL")
         with self._queue.turn():
             bring_forward(connection, self._path)
-
-    def _keep_private(self) -> None:
-        """It holds lock tokens. SQLite gives the log and its index the mode of the database, whatever the umask."""
-        with suppress(FileExistsError):
-            os.close(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-        for suffix in ("", "-wal", "-shm"):
-            with suppress(FileNotFoundError, PermissionError):  # another account's, who has seen to it
-                os.chmod(self._path + suffix, 0o600)
-
-    def _keep_room(self) -> None:
-        """What lies behind the last valid frame of a log means nothing to SQLite, so zeros may lie there."""
-        with suppress(OSError), open(self._log, "r+b") as log:
-            os.posix_fallocate(log.fileno(), 0, _ROOM)
 
     def _check(self, connection: sqlite3.Connection) -> None:
         found = damage(connection)
@@ -385,14 +387,6 @@ def _roll_back(connection: sqlite3.Connection) -> None:
 _OUR_FAULTS = (sqlite3.IntegrityError, sqlite3.ProgrammingError)
 #: A transaction within another one.
 _JOINED: AbstractContextManager[None] = nullcontext()
-
-
-def _identity(path: str) -> tuple[int, int] | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 def _away() -> Unavailable:

@@ -169,7 +169,11 @@ KEPT = {
         "test_http_fairness.test_when_all_connections_are_in_use_others_are_told_at_once",
         "test_http_server.test_nobody_waits_for_a_body_when_everybody_would_wait_with_him",
     ],
-    "R7 nothing leaks": ["test_load.test_everybody_is_answered_right_and_nothing_grows"],
+    "R7 nothing leaks": [
+        "test_load.test_everybody_is_answered_right_and_nothing_grows",
+        "test_state.test_threads_that_come_and_go_leave_nothing_open",
+        "test_heap.test_what_is_free_is_given_back",
+    ],
     "S1 nothing outside of the root": [
         "test_hostile.test_what_a_stranger_sends",
         "test_hostile.test_a_folder_that_another_process_keeps_swapping_for_a_link_leads_nowhere",

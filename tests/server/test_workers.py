@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import platform
 import pty
 import select
 import signal
@@ -391,6 +392,30 @@ def test_a_worker_is_small_at_rest_and_under_large_uploads(tmp_path: Path) -> No
         assert statuses == [201] * 10
         assert max(map(peak, server.workers)) < 100
         assert server.stop() == 0
+
+
+def heaps(pid: int) -> int:
+    """Those of glibc beside the main one. Each has 64 MiB of addresses, and begins at a multiple of that."""
+    size, found = 64 * 2**20, 0
+    for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+        addresses, mode, *_, inode = line.split()[:5]
+        begin, end = (int(address, 16) for address in addresses.split("-"))
+        found += mode == "rw-p" and inode == "0" and begin % size == 0 and end - begin <= size
+    return found
+
+
+@pytest.mark.parametrize("environ", [{}, {"MALLOC_ARENA_MAX": "8"}, {"GLIBC_TUNABLES": "glibc.malloc.arena_max=8"}])
+def test_the_threads_of_a_worker_share_a_heap_unless_the_administrator_wants_more(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    if platform.libc_ver()[0] != "glibc":
+        pytest.skip("this is not glibc, whose threads have heaps of their own")
+    with Process(tmp_path, "-c", str(configured(tmp_path)), environ=environ) as server:
+        client = server.client()
+        assert client("PUT", "/f", b"content").status == 201
+        client.close()
+        found = [heaps(pid) for pid in server.workers]
+    assert all(found) if environ else not any(found), found
 
 
 def test_a_parent_reaps_children_that_are_not_its_own(tmp_path: Path) -> None:

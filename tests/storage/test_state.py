@@ -8,6 +8,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -103,9 +104,77 @@ def test_a_connection_that_failed_is_not_used_again(state: SqliteState) -> None:
     assert state.query("SELECT count(*) FROM progress") == [(1,)]
 
 
+def open_here(folder: Path) -> int:
+    """Files of the state that this process has open."""
+    found = 0
+    for entry in os.scandir("/proc/self/fd"):
+        with suppress(FileNotFoundError):
+            found += os.readlink(entry.path).startswith(f"{folder}/state.db")
+    return found
+
+
+def test_threads_that_come_and_go_leave_nothing_open(tmp_path: Path, state: SqliteState) -> None:
+    def many_at_once(count: int) -> None:
+        together = threading.Barrier(count)
+
+        def use() -> None:
+            put(state, 1)
+            assert state.query(LATEST) == [(1,)]
+            together.wait(10)
+
+        threads = [threading.Thread(target=use) for _ in range(count)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    many_at_once(sqlite._SPARE)
+    before = open_here(tmp_path), len(state._connections)
+    for _ in range(50):
+        assert in_thread(lambda: state.query(LATEST)) == [[(1,)]]
+    assert (open_here(tmp_path), len(state._connections)) == before
+    for _ in range(3):
+        many_at_once(5 * sqlite._SPARE)
+    assert len(state._connections) == before[1]
+    # SQLite closes the database itself only when nobody has a lock on it: what it keeps serves the next connection.
+    assert open_here(tmp_path) <= before[0] + 4 * sqlite._SPARE
+    put(state, 2)
+    assert state.query(LATEST) == [(2,)]
+
+
+def test_what_a_thread_had_of_a_database_that_was_replaced_serves_nobody(tmp_path: Path, state: SqliteState) -> None:
+    put(state, 1)
+    state.query("PRAGMA wal_checkpoint(TRUNCATE)")
+    shutil.copy(tmp_path / "state.db", tmp_path / "copy")
+    put(state, 2)
+    replaced, looked = threading.Event(), threading.Event()
+
+    def use() -> list[tuple[object, ...]]:
+        found = state.query(LATEST)
+        looked.set()
+        replaced.wait(10)
+        return found
+
+    results: list[object] = []
+    thread = threading.Thread(target=lambda: results.append(use()))
+    thread.start()
+    assert looked.wait(10)
+    assert in_thread(lambda: state.query(LATEST)) == [[(2,)]]  # one that is spare, of the first database
+    for file in tmp_path.glob("state.db*"):
+        file.unlink()
+    (tmp_path / "copy").rename(tmp_path / "state.db")
+    put(state, 3)
+    replaced.set()
+    thread.join()
+    assert results == [[(2,)]]
+    assert in_thread(lambda: state.query(LATEST)) == [[(3,)]]
+    assert in_thread(lambda: put(state, 4)) == [None]
+    assert len(state._connections) == 2
+
+
 def test_a_database_that_goes_as_it_is_found_is_away(state: SqliteState, monkeypatch: pytest.MonkeyPatch) -> None:
     connection = state._connection()
-    monkeypatch.setattr(state, "_in_place", lambda: None)
+    monkeypatch.setattr(state._place, "in_place", lambda: None)
     with pytest.raises(Unavailable):
         state._adopt(connection)
 
