@@ -1,13 +1,15 @@
 """The live properties as they are told: for each a form, and what fills it in.
 
 The law of this module: one row for each property of `protocol.properties.LIVE`. A form is the whole element,
-with one "%s" where it has a content that differs; a listing joins the forms it needs to one template and fills
-that in, once a member.
+with one "%s" where it has a content that differs; a listing joins the forms it needs to one template.
+
+What fills a form in tells of many resources at once, in one list: a call for each member and property would take
+longer than all else that a listing does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple, Protocol
 
@@ -24,36 +26,61 @@ from davserver.storage.tree import Space
 class Setting(Protocol):
     """What is the same for all resources of one collection: who asks, and what they may do there."""
 
-    def rights(self, entry: Entry) -> Rights:
-        """What they may do with the resource; in a share that cannot be written they only read."""
+    def rights(self, entries: Entries) -> Sequence[Rights]:
+        """What they may do with each; in a share that cannot be written they only read."""
 
     @property
     def principal(self) -> str:
         """Who asks: the content of DAV:current-user-principal."""
 
-    def owner(self, entry: Entry) -> str:
+    def owner(self, entries: Entries) -> Iterable[str]:
         """The content of DAV:owner; "" where nobody is known to own it."""
 
-    def lockdiscovery(self, entry: Entry) -> str: ...
+    def lockdiscovery(self, entries: Entries) -> Iterable[str]: ...
 
     @property
     def space(self) -> Space: ...
 
 
-class Entry(NamedTuple):
-    """One resource in an answer. `href` is as it stands in XML, `locks` are those that cover it, `dead` its dead
-    properties as XML; both are None where the state is away, so that nobody can tell now."""
+class Entries(NamedTuple):
+    """Resources in an answer, all of them files or all collections: each field tells of the first, the second ...
 
-    href: str
-    name: str
-    node: Node
-    locks: list[Lock] | None
-    dead: Mapping[PropName, bytes] | None
+    `hrefs` are as they stand in XML, `locks` those that cover a resource, `dead` its dead properties as XML; both are
+    None where the state is away, so that nobody can tell now.
+    """
+
+    hrefs: Sequence[str]
+    names: Sequence[str]
+    nodes: Sequence[Node]
+    locks: Sequence[Sequence[Lock]] | None
+    dead: Sequence[Mapping[PropName, bytes]] | None
     setting: Setting
+
+    def each(self) -> Iterator[Entries]:
+        return map(self.only, range(len(self.names)))
+
+    def only(self, number: int) -> Entries:
+        """The one at this place."""
+        hrefs, names, nodes, locks, dead, setting = self
+        return Entries(
+            [hrefs[number]],
+            [names[number]],
+            [nodes[number]],
+            None if locks is None else [locks[number]],
+            None if dead is None else [dead[number]],
+            setting,
+        )
+
+    def all(self, text: str) -> list[str]:
+        """The same for each."""
+        return [text] * len(self.names)
 
 
 class Undefined(Exception):
-    """The property is not defined for this one resource, though it is for others of its kind."""
+    """The property is not defined for one of these resources, though it is for others of its kind."""
+
+
+Fill = Callable[[Entries], Iterable[str]]
 
 
 class Form(NamedTuple):
@@ -61,35 +88,35 @@ class Form(NamedTuple):
 
     file: str | None
     collection: str | None
-    #: What stands for "%s"; None where there is none. May raise Undefined.
-    fill: Callable[[Entry], object] | None = None
+    #: What stands for "%s", of each; None where there is none. May raise Undefined.
+    fill: Fill | None = None
 
 
-def _displayname(entry: Entry) -> str:
-    text = escaped(entry.name)
-    if not text:
+def _displayname(entries: Entries) -> list[str]:
+    texts = [text for text in map(escaped, entries.names) if text]
+    if len(texts) != len(entries.names):
         raise Undefined  # the root has no name, and a control character no place in XML
-    return text
+    return texts
 
 
-def _both(name: str, fill: Callable[[Entry], object]) -> Form:
+def _both(name: str, fill: Fill) -> Form:
     text = f"<D:{name}>%s</D:{name}>"
     return Form(text, text, fill)
 
 
-def _file_only(name: str, fill: Callable[[Entry], object]) -> Form:
+def _file_only(name: str, fill: Fill) -> Form:
     return Form(f"<D:{name}>%s</D:{name}>", None, fill)
 
 
-def _collection_only(name: str, fill: Callable[[Entry], object]) -> Form:
+def _collection_only(name: str, fill: Fill) -> Form:
     return Form(None, f"<D:{name}>%s</D:{name}>", fill)
 
 
-def _available(entry: Entry) -> int:
-    available = entry.setting.space.available
+def _available(entries: Entries) -> list[str]:
+    available = entries.setting.space.available
     if available is None:
         raise Undefined
-    return available
+    return entries.all(str(available))
 
 
 _ENTRY = "<D:lockentry><D:lockscope><D:%s/></D:lockscope><D:locktype><D:write/></D:locktype></D:lockentry>"
@@ -112,6 +139,11 @@ def _privileges(rights: Rights, *, collection: bool) -> str:
     return "".join(f"<D:privilege><D:{name}/></D:privilege>" for name in names)
 
 
+def _privilege_sets(entries: Entries) -> list[str]:
+    is_collection = entries.nodes[0].is_collection
+    return [_privileges(rights, collection=is_collection) for rights in entries.setting.rights(entries)]
+
+
 DISPLAYNAME = PropName(DAV, "displayname")
 SUPPORTEDLOCK = PropName(DAV, "supportedlock")
 LOCKDISCOVERY = PropName(DAV, "lockdiscovery")
@@ -120,26 +152,32 @@ FORMS: Mapping[PropName, Form] = {
     RESOURCETYPE: Form("<D:resourcetype/>", "<D:resourcetype><D:collection/></D:resourcetype>"),
     # No creation time survives that every write makes a new file: the time of change is the earliest that is known.
     PropName(DAV, "creationdate"): _both(
-        "creationdate", lambda entry: format_iso_date(entry.node.mtime_ns // 1_000_000_000)
+        "creationdate", lambda these: [format_iso_date(node.mtime_ns // 1_000_000_000) for node in these.nodes]
     ),
     PropName(DAV, "getlastmodified"): _both(
-        "getlastmodified", lambda e: format_http_date(e.node.mtime_ns // 1_000_000_000)
+        "getlastmodified", lambda these: [format_http_date(node.mtime_ns // 1_000_000_000) for node in these.nodes]
     ),
-    PropName(DAV, "getcontentlength"): _file_only("getcontentlength", lambda entry: entry.node.size),
-    PropName(DAV, "getcontenttype"): _file_only("getcontenttype", lambda entry: media_type(entry.name)),
-    PropName(DAV, "getetag"): _file_only("getetag", lambda entry: f'"{entry.node.tag}"'),
+    PropName(DAV, "getcontentlength"): _file_only(
+        "getcontentlength", lambda these: [str(node.size) for node in these.nodes]
+    ),
+    PropName(DAV, "getcontenttype"): _file_only("getcontenttype", lambda these: map(media_type, these.names)),
+    PropName(DAV, "getetag"): _file_only("getetag", lambda these: [f'"{node.tag}"' for node in these.nodes]),
     DISPLAYNAME: _both("displayname", _displayname),
     # RFC 4331: of collections.
     PropName(DAV, "quota-available-bytes"): _collection_only("quota-available-bytes", _available),
-    PropName(DAV, "quota-used-bytes"): _collection_only("quota-used-bytes", lambda e: e.setting.space.used),
-    PropName(DAV, "current-user-principal"): _both("current-user-principal", lambda e: e.setting.principal),
-    PropName(DAV, "current-user-privilege-set"): _both(
-        "current-user-privilege-set",
-        lambda e: _privileges(e.setting.rights(e), collection=e.node.is_collection),
+    PropName(DAV, "quota-used-bytes"): _collection_only(
+        "quota-used-bytes", lambda these: these.all(str(these.setting.space.used))
     ),
+    PropName(DAV, "current-user-principal"): _both(
+        "current-user-principal", lambda these: these.all(these.setting.principal)
+    ),
+    PropName(DAV, "current-user-privilege-set"): _both("current-user-privilege-set", _privilege_sets),
     # RFC 3744 §5.1: empty where files have no owner. Who made one is not kept; a user's folder and all in it is theirs.
-    PropName(DAV, "owner"): _both("owner", lambda entry: entry.setting.owner(entry)),
+    PropName(DAV, "owner"): _both("owner", lambda these: these.setting.owner(these)),
     # Where locking would be refused LibreOffice must not be told that it could: it shows an error box.
-    SUPPORTEDLOCK: _both("supportedlock", lambda e: _LOCKABLE if Action.LOCK in e.setting.rights(e) else ""),
-    LOCKDISCOVERY: Form("%s", "%s", lambda entry: entry.setting.lockdiscovery(entry)),
+    SUPPORTEDLOCK: _both(
+        "supportedlock",
+        lambda these: [_LOCKABLE if Action.LOCK in rights else "" for rights in these.setting.rights(these)],
+    ),
+    LOCKDISCOVERY: Form("%s", "%s", lambda these: these.setting.lockdiscovery(these)),
 }

@@ -1,17 +1,17 @@
 """A PROPFIND compiled: what is the same for every member is put together once, and each member fills it in.
 
-Two ways lead to the same answer. `Plan.response` fills a template, one for files and one for collections; that is
+Two ways lead to the same answer. `Plan.responses` fills a template, one for files and one for collections; that is
 what nearly every member takes. Where a member has what the template cannot know (a dead property that was asked
 for by name, a name that XML cannot carry) its properties are gone through one by one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from itertools import repeat
 
-from davserver.methods.live import DISPLAYNAME, FORMS, LOCKDISCOVERY, SUPPORTEDLOCK, Entry, Form, Undefined
+from davserver.methods.live import DISPLAYNAME, FORMS, LOCKDISCOVERY, SUPPORTEDLOCK, Entries, Fill, Form, Undefined
 from davserver.protocol import xml_out
 from davserver.protocol.properties import DAV, LIVE, AllProp, NamedProps, PropName, PropNames
 
@@ -21,9 +21,8 @@ _UNUSED = frozenset({SUPPORTEDLOCK, DISPLAYNAME, PropName(DAV, "getcontenttype")
 _ALLPROP = tuple(name for name, row in LIVE.items() if row.in_allprop)
 
 
-class _Template(NamedTuple):
-    text: str
-    fills: tuple[Callable[[Entry], object], ...]
+#: What a response consists of: text that is the same for all, and what tells the rest of each.
+_Template = Sequence[str | Fill]
 
 
 class Plan:
@@ -56,44 +55,47 @@ class Plan:
         self._special = frozenset((*self._named, *(name for name in self._every if LIVE[name].kept)))
         self._file, self._collection = self._template(collection=False), self._template(collection=True)
 
-    def response(self, entry: Entry) -> bytes:
-        """The DAV:response of one resource."""
-        text, fills = self._collection if entry.node.is_collection else self._file
-        if entry.dead is None:
-            return self._one_by_one(entry, {})
-        if entry.dead and not self._special.isdisjoint(entry.dead):
-            return self._one_by_one(entry, entry.dead)
+    def responses(self, entries: Entries) -> list[str]:
+        """The DAV:response of each."""
+        if entries.dead is None:
+            return [self._one_by_one(one, {}) for one in entries.each()]
+        template = self._collection if entries.nodes[0].is_collection else self._file
         try:
-            return (text % (entry.href, *[fill(entry) for fill in fills])).encode()
+            columns = [repeat(piece) if isinstance(piece, str) else piece(entries) for piece in template]
         except Undefined:
-            return self._one_by_one(entry, entry.dead)
+            return [self._one_by_one(one, dead) for one, dead in zip(entries.each(), entries.dead, strict=True)]
+        found = list(map("".join, zip(*columns, strict=False)))
+        for number, dead in enumerate(entries.dead):
+            if dead and not self._special.isdisjoint(dead):
+                found[number] = self._one_by_one(entries.only(number), dead)
+        return found
 
     def _template(self, *, collection: bool) -> _Template:
-        found: list[str] = []
+        found: list[str | Fill] = []
         missing: list[PropName] = []
-        fills: list[Callable[[Entry], object]] = []
         for name in (*self._every, *self._named):
             form = self._forms.get(name)
             text = None if form is None else form.collection if collection else form.file
             if form is None or text is None:
                 if name not in self._every:
                     missing.append(name)
-                continue
-            found.append(text)
-            if form.fill is not None:
-                fills.append(form.fill)
+            elif form.fill is None:
+                found.append(text)
+            else:
+                before, _, after = text.partition("%s")
+                found += (before, form.fill, after)
         if self._with_dead:
-            found.append("%s")
-            fills.append(lambda entry: self._all_dead(entry.dead or {}))
-        return _Template(self._frame("%s", "".join(found), missing), tuple(fills))
+            found.append(lambda entries: map(self._all_dead, entries.dead or ()))
+        before, between, after = self._frame(missing, is_empty=not found)
+        return _joined([before, lambda entries: entries.hrefs, between, *found, after])
 
-    def _one_by_one(self, entry: Entry, dead: Mapping[PropName, bytes]) -> bytes:
+    def _one_by_one(self, one: Entries, dead: Mapping[PropName, bytes]) -> str:
         found: list[str] = []
         missing: list[PropName] = []
         unknown: list[PropName] = []
         for name in (*self._every, *self._named):
-            is_unknown = entry.dead is None and (name == LOCKDISCOVERY or name not in self._forms)
-            text = None if is_unknown else self._text(name, entry, dead)
+            is_unknown = one.dead is None and (name == LOCKDISCOVERY or name not in self._forms)
+            text = None if is_unknown else self._text(name, one, dead)
             if text is not None:
                 found.append(text)
             elif name not in self._every:
@@ -102,20 +104,21 @@ class Plan:
             told = {*self._every, *self._named}
             found.append(self._all_dead({name: xml for name, xml in dead.items() if name not in told}))
         text = "".join(found)
-        values = (entry.href, text) if text else (entry.href,)
-        return (self._frame("%s", "%s" if text else "", missing, unknown) % values).encode()
+        before, between, after = self._frame(missing, unknown, is_empty=not text)
+        return "".join((before, one.hrefs[0], between, text, after))
 
-    def _text(self, name: PropName, entry: Entry, dead: Mapping[PropName, bytes]) -> str | None:
+    def _text(self, name: PropName, one: Entries, dead: Mapping[PropName, bytes]) -> str | None:
         if name in dead:
             return self._dead(name, dead[name])
         form = self._forms.get(name)
-        text = None if form is None else form.collection if entry.node.is_collection else form.file
+        text = None if form is None else form.collection if one.nodes[0].is_collection else form.file
         if form is None or text is None or form.fill is None:
             return text
         try:
-            return text % (form.fill(entry),)
+            (content,) = form.fill(one)
         except Undefined:
             return None
+        return text.replace("%s", content)
 
     def _all_dead(self, dead: Mapping[PropName, bytes]) -> str:
         return "".join([self._dead(name, xml) for name, xml in dead.items()])
@@ -123,13 +126,28 @@ class Plan:
     def _dead(self, name: PropName, xml: bytes) -> str:
         return xml_out.empty_element(name).decode() if self._names_only else xml.decode()
 
-    def _frame(self, href: str, found: str, missing: Sequence[PropName], unknown: Sequence[PropName] = ()) -> str:
-        """A response; "%" stands for itself where it is not a place to be filled. `unknown`: what nobody can tell
+    def _frame(
+        self, missing: Sequence[PropName], unknown: Sequence[PropName] = (), *, is_empty: bool
+    ) -> tuple[str, str, str]:
+        """A response: before its href, between that and what was found, after that. `unknown`: what nobody can tell
         while the state is away."""
         told = () if self._minimal else missing
         away = [(503, None, unknown)] if unknown else ()
-        response = xml_out.propstat_response("\0", b"\1" if found else b"", told, away).decode()
-        return response.replace("%", "%%").replace("\0", href).replace("\1", found)
+        response = xml_out.propstat_response("\0", b"" if is_empty else b"\0", told, away).decode()
+        before, _, rest = response.partition("\0")
+        between, _, after = rest.partition("\0")
+        return before, between, after
+
+
+def _joined(pieces: _Template) -> _Template:
+    """What stands side by side and is the same for all becomes one."""
+    found: list[str | Fill] = []
+    for piece in pieces:
+        if isinstance(piece, str) and found and isinstance(found[-1], str):
+            found[-1] += piece
+        else:
+            found.append(piece)
+    return found
 
 
 @lru_cache(maxsize=256)
@@ -139,6 +157,8 @@ def plan_for(wanted: Wanted, *, minimal: bool, compact: bool) -> Plan:
 
 
 def _name_alone(name: PropName, form: Form) -> Form:
-    """An element without content. "%.0s" takes a value and shows nothing of it."""
-    text = xml_out.empty_element(name).decode() + ("" if form.fill is None else "%.0s")
-    return Form(None if form.file is None else text, None if form.collection is None else text, form.fill)
+    """An element without content."""
+    text, fill = xml_out.empty_element(name).decode(), form.fill
+    alone = None if fill is None else lambda these: ["" for _ in fill(these)]
+    text += "" if fill is None else "%s"
+    return Form(None if form.file is None else text, None if form.collection is None else text, alone)

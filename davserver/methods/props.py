@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from itertools import chain
 
 from davserver.methods.guard import Guard
-from davserver.methods.listing import Listing
+from davserver.methods.listing import Block, Listing
 from davserver.methods.permits import require_content
 from davserver.methods.write import grouped
 from davserver.protocol import properties, xml, xml_out
@@ -20,7 +20,6 @@ from davserver.protocol.locks import Claim, Depth
 from davserver.protocol.messages import Request, Response
 from davserver.protocol.paths import DavPath, quote_name
 from davserver.storage import changes
-from davserver.storage.node import Node
 from davserver.storage.share import Shares
 
 HEADERS = (("Content-Type", "application/xml; charset=utf-8"), ("Cache-Control", "no-store"))
@@ -45,35 +44,31 @@ def propfind(request: Request, shares: Shares) -> Response:
     top = DavPath(request.path.segments)
     href = request.shown.href(request.prefix, collection=node.is_collection)
     deep = depth is not Depth.ZERO and node.is_collection
-    responses = iter([] if deep and preferences.noroot else [listing.itself(top, href, node)])
+    responses = iter([] if deep and preferences.noroot else [listing.itself(top, href, node).encode()])
     if deep:
         members = listing.members(top, href)
         if depth is Depth.ONE:
-            responses = chain(responses, (response for _, _, response in members))
+            responses = chain(responses, ("".join(block.responses).encode() for block in members))
         else:
             limit = share.limits.propfind_resources
             responses = chain(responses, _all_below(listing, top, href, members, limit))
     return Response(207, (*HEADERS, *preferences.applied), xml_out.multistatus(responses))
 
 
-Members = Iterator[tuple[str, Node, bytes]]
-
-
-def _all_below(listing: Listing, top: DavPath, href: str, members: Members, limit: int) -> Iterator[bytes]:
+def _all_below(listing: Listing, top: DavPath, href: str, members: Iterator[Block], limit: int) -> Iterator[bytes]:
     """Everything below `top`, folder by folder; links to folders are named, not entered.
 
     After `limit` resources the answer ends, and says so as RFC 6578 §3.6 does.
     """
     collection, base, todo = top, href, list[tuple[DavPath, str]]()
     while True:
-        for name, node, response in members:
-            if not limit:
+        for responses, folders in members:
+            yield "".join(responses[:limit]).encode()
+            if len(responses) > limit:
                 yield xml_out.status_response(href, 507, xml_out.error_element("number-of-matches-within-limits"))
                 return
-            limit -= 1
-            yield response
-            if node.is_collection and not node.is_link:
-                todo.append((collection.child(name), base + quote_name(name) + "/"))
+            limit -= len(responses)
+            todo += [(collection.child(name), base + quote_name(name) + "/") for name in folders]
         if not todo:
             return
         collection, base = todo.pop()

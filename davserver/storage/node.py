@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import stat as modes
+from stat import S_ISDIR, S_ISREG
 from typing import NamedTuple
 
 from davserver.protocol.headers import ETag
@@ -30,7 +30,7 @@ class Node(NamedTuple):
     @classmethod
     def of(cls, status: os.stat_result) -> Node:
         """`status` is that of a file or a folder."""
-        folder = modes.S_ISDIR(status.st_mode)
+        folder = S_ISDIR(status.st_mode)
         return cls(folder, 0 if folder else status.st_size, status.st_mtime_ns, status.st_ino)
 
     @property
@@ -66,10 +66,9 @@ _new = tuple.__new__
 
 def node_of(status: os.stat_result) -> Node | None:
     """None for what is neither file nor folder: links, pipes, sockets and devices are not served."""
-    kind = modes.S_IFMT(status.st_mode)
-    if kind == modes.S_IFREG:
+    if S_ISREG(status.st_mode):
         return _new(Node, (False, status.st_size, status.st_mtime_ns, status.st_ino, False))
-    if kind == modes.S_IFDIR:
+    if S_ISDIR(status.st_mode):
         return _new(Node, (True, 0, status.st_mtime_ns, status.st_ino, False))
     return None
 

@@ -14,6 +14,7 @@ from lxml import etree
 from wire import Answer
 
 from davserver.methods import listing, props
+from davserver.protocol.paths import DavPath
 from davserver.storage.sqlite import SqliteState
 from davserver.storage.tree import Tree
 
@@ -374,6 +375,45 @@ def test_many_members_come_in_blocks(app: Local, box: str, disk: Path, monkeypat
     for number in range(50):
         (disk / str(number)).touch()
     assert len(app.propfind(box, "getetag", depth="1").hrefs()) == 51
+
+
+@pytest.mark.parametrize("agent", ["", "LibreOffice"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        "",
+        '<D:propfind xmlns:D="DAV:"><D:propname/></D:propfind>',
+        '<D:propfind xmlns:D="DAV:"><D:allprop/><D:include><D:owner/><colour xmlns="urn:x"/></D:include></D:propfind>',
+        '<D:propfind xmlns:D="DAV:"><D:prop><D:getetag/><D:getcontentlength/><D:lockdiscovery/><D:supportedlock/>'
+        '<D:current-user-privilege-set/><D:displayname/><colour xmlns="urn:x"/></D:prop></D:propfind>',
+    ],
+)
+def test_a_listing_tells_of_each_member_what_it_tells_of_it_alone(
+    body: str, agent: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Byte for byte, in the order of the folder, whatever stands beside it in a block."""
+    monkeypatch.setattr(listing, "BLOCK", 7)
+    with local(tmp_path, clock=lambda: 1_800_000_000.0) as app:
+        folder = tmp_path / "share/d"
+        folder.mkdir()
+        for number in range(30):
+            (folder / f"a folder {number}").mkdir()
+            (folder / f"file {number}.docx").write_bytes(b"x" * number)
+        for name in ("percent %s%25", "<&>;", "\u00fc\U0001f600", "line\nbreak", "control \x01", ".dot", "-"):
+            (folder / name).touch()
+        for name in ("a%20folder%203", "file%206.docx", "%3C%26%3E%3B"):
+            app.proppatch(f"/d/{name}", '<D:set><D:prop><colour xmlns="urn:x">%s</colour></D:prop></D:set>')
+        app.proppatch("/d/file%207.docx", "<D:set><D:prop><D:displayname>Mine</D:displayname></D:prop></D:set>")
+        for name in ("a%20folder%204/", "file%208.docx", "-"):
+            assert app.lock(f"/d/{name}").status == 200
+        whole = app("PROPFIND", "/d/", body, Depth="1", User_Agent=agent)
+        # LibreOffice is told "&" as it is, of members alone.
+        plain = re.sub(rb"<!\[CDATA\[(.*?)\]\]>", lambda href: href[1].replace(b"&", b"%26"), whole.body)
+        hrefs = re.findall("<D:response><D:href>(.*?)</D:href>", plain.decode())
+        assert [DavPath.parse(href).name for href in hrefs[1:]] == os.listdir(folder)
+        start, end = plain[: plain.index(b"<D:response>")], b"</D:multistatus>"
+        alone = [app("PROPFIND", href, body, Depth="0", User_Agent=agent).body for href in hrefs]
+        assert plain == start + b"".join(each.removeprefix(start).removesuffix(end) for each in alone) + end
 
 
 def test_a_listing_asks_the_state_as_often_for_many_as_for_few(

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from davserver.protocol.errors import BadRequest
-from davserver.protocol.paths import ROOT, DavPath, quote_name
+from davserver.protocol.paths import ROOT, DavPath, quote_name, quote_names
 
 SEGMENTS = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=12).filter(
     lambda name: name not in (".", "..")
@@ -111,6 +111,11 @@ def test_a_key_leads_back(path: DavPath) -> None:
 )
 def test_names_in_hrefs(name: str, escaped: str) -> None:
     assert quote_name(name) == escaped
+
+
+@given(st.lists(SEGMENTS | st.text("ab .-", min_size=1)))
+def test_names_in_hrefs_all_at_once(names: list[str]) -> None:
+    assert quote_names(names) == list(map(quote_name, names))
 
 
 @pytest.mark.parametrize(
