@@ -164,7 +164,9 @@ class Guard:
                 self._require_spelling((path,))
                 return take(Passage(self, hold))
             except Unsettled:
-                pass
+                if not self.shares.journal.about((path,)):
+                    hold.is_settled = True
+                    return take(Passage(self, hold))
             except Refused:
                 if not self.shares.journal.about((path,)):
                     raise

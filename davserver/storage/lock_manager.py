@@ -19,6 +19,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 
 from davserver.protocol.errors import (
@@ -118,7 +119,7 @@ class LockManager:
         ]
         if not worthless and not view.unnoted:
             return
-        with self._state.transaction():
+        with self._transaction():
             now = self._clock.advance()
             if now < view.now:
                 # What had expired when it was looked at may not have yet.
@@ -206,7 +207,7 @@ class LockManager:
         """
         fenced = any(request.kind is Kind.TRANSACTION for request in requests)
         granted: list[Lock] = []
-        with self._state.transaction(owed=True):
+        with self._transaction(owed=True):
             if fenced:
                 self._table.new_fence()
             for request in requests:
@@ -221,7 +222,7 @@ class LockManager:
     def refresh(self, path: DavPath, token: str, principal: Principal, timeout: int | None) -> Lock:
         """Restart the lock's time: `timeout` seconds from now; None: without an end. Raises PreconditionFailed (RFC
         4918 §9.10.6)."""
-        with self._state.transaction(owed=True):
+        with self._transaction(owed=True):
             now = self._clock.advance()
             for lock in self.covering(path):
                 if lock.token == token and lock.principal == principal:
@@ -231,7 +232,7 @@ class LockManager:
     def release_own(self, root: DavPath, token: str, principal: Principal) -> bool:
         """`release` for almost every UNLOCK, without a look at the lock before: it is rooted at the very path, the
         principal's own, active, and made no file. False where it is another one, or none: nothing was changed."""
-        with self._state.transaction(owed=True):
+        with self._transaction(owed=True):
             return self._table.release(root, token, principal.name, self._clock.now())
 
     def release(self, path: DavPath, token: str, principal: Principal) -> Lock:
@@ -240,7 +241,7 @@ class LockManager:
         Raises Conflict when it does not cover `path` (RFC 4918 §9.11.1), Forbidden when it is not the principal's
         own (§9.11).
         """
-        with self._state.transaction(owed=True):
+        with self._transaction(owed=True):
             view = self.around(path)
             for lock in (*view.active, *view.ended):
                 if lock.token == token and covers(lock, path):
@@ -252,12 +253,12 @@ class LockManager:
 
     def release_all(self, locks: Iterable[Lock]) -> None:
         """End some locks, as far as they are active still, as if their principal had."""
-        with self._state.transaction():
+        with self._transaction():
             self._release(self._again(locks), self.now())
 
     def extend_all(self, locks: Iterable[Lock], timeout: int | None) -> list[Lock]:
         """Restart their time, all or none. Raises PreconditionFailed when one of them has ended meanwhile."""
-        with self._state.transaction():
+        with self._transaction():
             now = self._clock.advance()
             wanted = list(locks)
             found = self._again(wanted)
@@ -270,7 +271,7 @@ class LockManager:
 
         `versions`: what the locked files are now, by the lock's id.
         """
-        with self._state.transaction():
+        with self._transaction():
             now = self._clock.advance()
             found = [lock for lock in self._again(locks) if lock.is_active(now)]
             for lock in found:
@@ -289,7 +290,7 @@ class LockManager:
 
     def withdraw(self, root: DavPath, token: str) -> None:
         """End a lock whose resource could not be made: nobody was told of it."""
-        with self._state.transaction():
+        with self._transaction():
             view = self.around(root)
             self._release([lock for lock in view.active if lock.token == token], view.now)
 
@@ -305,7 +306,7 @@ class LockManager:
 
     def note_expired(self, ends: Mapping[Lock, End]) -> None:
         """Note how they ended, save those that were used, forgotten or noted meanwhile."""
-        with self._state.transaction():
+        with self._transaction():
             for lock in self._again(ends):
                 if lock in ends:
                     self._table.end(lock, ends[lock])
@@ -326,6 +327,11 @@ class LockManager:
         return len(numbers)
 
     # --- inside
+
+    def _transaction(self, *, owed: bool = False) -> AbstractContextManager[None]:
+        """Of the state. That the clock was set back is noted before: it stays true when the transaction does not."""
+        self._clock.now()
+        return self._state.transaction(owed=owed)
 
     def _around(self, paths: Sequence[DavPath], trees: Sequence[DavPath]) -> View:
         keys = paths[0].lineage if len(paths) == 1 else tuple(dict.fromkeys(k for p in paths for k in p.lineage))

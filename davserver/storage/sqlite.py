@@ -109,6 +109,8 @@ class SqliteState:
                 return own.execute(sql, parameters).fetchall()
             connection = self._connection()
             if not sql.startswith(("SELECT", "WITH")):
+                if getattr(self._local, "is_writing", False):
+                    raise _away()  # the transaction that this belongs to has failed before, and was given up
                 return connection.execute(sql, parameters).fetchall()
             return self._read(connection, sql, tuple(parameters))
         except _OUR_FAULTS:
@@ -117,7 +119,9 @@ class SqliteState:
             raise self._refusal_of(error) from error
 
     def change(self, sql: str, parameters: Sequence[object]) -> int:
-        connection: sqlite3.Connection = self._local.connection
+        connection: sqlite3.Connection | None = self._local.connection
+        if connection is None or not connection.in_transaction:
+            raise _away()  # it has failed before, and was given up or rolled back
         try:
             return connection.execute(sql, parameters).rowcount
         except _OUR_FAULTS:
@@ -354,14 +358,16 @@ class _Transaction:
         self._began = time.perf_counter()
         state._queue.enter()
         try:
-            self._connection = state._begin()
+            self._connection = connection = state._begin()
         except BaseException:
             state._queue.leave()
             raise
-        self._changes = self._connection.total_changes
+        self._changes = connection.total_changes
+        state._local.is_writing = True
 
     def __exit__(self, kind: object, error: object, traceback: object) -> None:
         state, connection = self._state, self._connection
+        state._local.is_writing = False
         try:
             if kind is None:
                 state._commit(connection)

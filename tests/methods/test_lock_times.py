@@ -18,7 +18,7 @@ from wire import Answer, lockinfo
 from davserver.methods import locking
 from davserver.methods.guard import Guard
 from davserver.protocol.errors import Conflict, Unavailable
-from davserver.protocol.locks import Principal
+from davserver.protocol.locks import Lock, Principal
 from davserver.protocol.paths import DavPath
 from davserver.server.app import DavApp
 from davserver.server.compose import open_app
@@ -27,7 +27,7 @@ from davserver.storage import gate
 from davserver.storage.journal import Intent, Journal, Kind
 from davserver.storage.lock_manager import LockManager
 from davserver.storage.lock_service import LockService
-from davserver.storage.node import Node
+from davserver.storage.node import AlreadyThere, Node
 
 SECONDS = 600
 
@@ -389,3 +389,42 @@ def test_what_is_half_done_elsewhere_is_in_nobodys_way(town: Town) -> None:
     town.alice("PUT", "/g", b"x")
     assert town.lock("/g").status == 200
     assert [intent.path.key for intent in journal_of(town).all()] == ["/f"]
+
+
+# --- a clock that was set back, and what is refused at the same moment
+
+
+def test_what_was_seen_to_have_expired_stays_so_when_a_lock_is_asked_for_twice(town: Town) -> None:
+    """By a LOCK that must look at what is half done elsewhere before it is granted."""
+    die_in(town, Intent(Kind.DELETE, DavPath.parse("/f")), "elsewhere")
+    town.alice("PUT", "/g", b"x")
+    token = town.lock("/g", who=town.bob).token
+    town.clock.now += SECONDS + 1
+    assert town.locks.covering(DavPath.parse("/g")) == []
+    town.clock.now -= 300
+    assert town.lock("/g").status == 200
+    assert town.bob("PUT", "/g", b"y", If=f"(<{token}>)").status == 412
+
+
+def test_what_was_seen_to_have_expired_stays_so_when_a_lock_is_refused(town: Town) -> None:
+    town.alice("MKCOL", "/d")
+    first = town.lock("/d/a", who=town.bob)
+    town.clock.now += 301
+    assert town.lock("/d/b", who=town.bob).status == first.status == 201
+    town.clock.now += 301
+    assert [lock.root.key for lock in town.locks.active()] == ["/d/b"]
+    town.clock.now -= 300
+    assert town.lock("/d/", Depth="infinity").status == 207
+    assert [lock.root.key for lock in town.locks.active()] == ["/d/b"]
+
+
+def test_a_file_that_somebody_makes_meanwhile_is_locked(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shell or a backup, which does not pass the gate."""
+
+    def make(*_: object) -> Lock:
+        (town.root / "f").write_bytes(b"theirs")
+        raise AlreadyThere
+
+    monkeypatch.setattr(locking, "_make", make)
+    assert town.lock("/f").status == 200
+    assert town.alice("GET", "/f").body == b"theirs"

@@ -200,6 +200,7 @@ def test_what_is_no_such_lock_is_not_released_like_that(world: World, clock: Clo
         ("/expired", expired.token, ALICE),  # at that very second
         ("/released", released.token, ALICE),
         ("/nothing", held.token, ALICE),
+        ("/", held.token, ALICE),
     ):
         assert not world.locks.release_own(path(where), token, principal)
     assert LockEvents(world.state).newest() == before

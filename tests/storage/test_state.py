@@ -757,6 +757,21 @@ def test_a_change_tells_how_many_rows_it_was(state: SqliteState) -> None:
     assert state.query(LATEST) == [(1,)]
 
 
+def test_nothing_more_happens_in_a_transaction_that_has_failed(state: SqliteState) -> None:
+    """Whoever goes on although a statement was refused changes nothing by it."""
+    put(state, 1)
+    with pytest.raises(Unavailable), state.transaction():
+        with pytest.raises(Unavailable):
+            state.query("UPDATE what_is_not_there SET latest = 2")
+        with pytest.raises(Unavailable):
+            state.query("UPDATE progress SET latest = 3")
+        with pytest.raises(Unavailable):
+            state.change("UPDATE progress SET latest = ?", (4,))
+    assert state.query(LATEST) == [(1,)]
+    put(state, 5)
+    assert state.query(LATEST) == [(5,)]
+
+
 def test_one_of_another_version_is_not_used(tmp_path: Path, state: SqliteState) -> None:
     for file in tmp_path.glob("state.db*"):
         file.unlink()

@@ -88,6 +88,15 @@ def test_a_stopped_process_is_not_waited_for_for_ever(tmp_path: Path, monkeypatc
             pass
 
 
+def test_who_gives_up_leaves_the_door_to_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(write_queue, "PATIENCE", 0.2)
+    first, second, third = (WriteQueue(str(tmp_path)) for _ in range(3))
+    with first.turn(), pytest.raises(Unavailable):
+        second.enter()
+    with third.turn():
+        pass
+
+
 def test_a_process_that_always_writes_lets_others_have_their_turn(tmp_path: Path) -> None:
     """Each queue has threads of its own: they are to one another what processes are."""
     busy, other, stop = WriteQueue(str(tmp_path)), WriteQueue(str(tmp_path)), threading.Event()
