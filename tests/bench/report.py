@@ -43,7 +43,8 @@ LIMITS = {
     "shuffle": "the interpreter (1,570 calls). Each of the three changes reserves paths, looks again under the "
     "reservation, and asks for locks and properties.",
     "list": "one stat and a few microseconds of Python for each member.",
-    "GET": "the copying of the kernel; the file goes to the socket by sendfile.",
+    "GET": "the copying of the kernel; the file goes to the socket by sendfile, to a client on the same machine from a "
+    "thread of its own.",
     "PUT": "the disk. A block takes two system calls, a recv and a write.",
 }
 

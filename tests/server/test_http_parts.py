@@ -317,9 +317,14 @@ def pair() -> tuple[Channel, socket.socket]:
     return Channel(ours), theirs
 
 
+def never() -> bool:
+    """Of a thread that must not wait."""
+    raise AssertionError("nothing here is worth a thread")
+
+
 def test_what_the_socket_does_not_take_waits() -> None:
     channel, theirs = pair()
-    outgoing = Outgoing(channel)
+    outgoing = Outgoing(channel, never)
     data = bytes(range(256)) * 4000
     assert not outgoing.put(data)
     assert not outgoing.is_empty
@@ -344,7 +349,7 @@ def test_a_part_of_a_file_goes_out_behind_its_head(size: int, tmp_path: Path) ->
     received: list[bytes] = []
     reader = threading.Thread(target=lambda: received.extend(iter(lambda: theirs.recv(1 << 20), b"")))
     reader.start()
-    outgoing = Outgoing(channel)
+    outgoing = Outgoing(channel, never)
     whole = outgoing.put_file(b"head", FileSlice(fd, 2, size, lambda: closed.append(1), told.append))
     while not whole:
         assert channel.wait(20)
@@ -367,7 +372,7 @@ def test_of_an_answer_that_is_given_up_it_is_told_what_has_gone(size: int) -> No
     fd = os.memfd_create("zeros")
     os.ftruncate(fd, size)
     told: list[int] = []
-    outgoing = Outgoing(channel)
+    outgoing = Outgoing(channel, never)
     assert not outgoing.put_file(b"h" * 1000, FileSlice(fd, 0, size, lambda: os.close(fd), told.append))
     outgoing.drop()
     channel.close()
@@ -381,7 +386,7 @@ def test_a_head_that_does_not_fit_is_no_content() -> None:
     while channel.send(b"x" * 4096):
         pass
     told: list[int] = []
-    outgoing = Outgoing(channel)
+    outgoing = Outgoing(channel, never)
     assert not outgoing.put_file(b"head", FileSlice(-1, 0, SMALL_FILE + 1, lambda: None, told.append))
     outgoing.drop()
     assert told == [0]
@@ -396,7 +401,7 @@ def test_a_file_that_became_shorter_ends_the_connection(size: int, tmp_path: Pat
     fd = os.open(tmp_path / "f", os.O_RDONLY)
     closed: list[int] = []
     told: list[int] = []
-    outgoing = Outgoing(channel)
+    outgoing = Outgoing(channel, never)
     with pytest.raises(FileCut):
         outgoing.put_file(b"head", FileSlice(fd, 0, size, lambda: closed.append(1), told.append))
     outgoing.drop()

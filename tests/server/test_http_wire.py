@@ -366,6 +366,10 @@ def test_a_download_waits_for_a_slow_reader_and_holds_nobody_up(server: Running,
         assert slow.head()[0] == 200
         for _ in range(20):
             assert dav("OPTIONS", "/").status == 200
+        end = time.monotonic() + 20  # of the thread that has found out how slow it is
+        while server.server.requests.busy > 1:
+            assert time.monotonic() < end
+            time.sleep(0.01)
         assert slow.read(len(content)) == content
         assert slow.answer()[0] == 200
 

@@ -1,7 +1,7 @@
 """A socket that never blocks unless it is asked to wait; the same whether there is TLS on it or not.
 
-The law of this module: no call waits, except `wait` and `receive_bulk`. What cannot be done now is None (or 0
-bytes), and `wants` says what to wait for: with TLS a read may have to write first, and the other way round.
+The law of this module: no call waits, except `wait`, `receive_bulk` and `send_bulk`. What cannot be done now is None
+(or 0 bytes), and `wants` says what to wait for: with TLS a read may have to write first, and the other way round.
 An error of the connection is OSError, its end b"".
 """
 
@@ -19,18 +19,24 @@ BLOCK = 64 * 1024
 #: Bytes handed to the kernel in one sendfile, or read from a file for TLS.
 FILE_BLOCK = 1 << 20
 _TLS_BLOCK = 128 * 1024
+#: The same where a thread stays with it: so seldom it asks for the interpreter's lock.
+_BULK_BLOCK = 4 << 20
+#: Bytes that such a thread lets wait in the socket. Where there are more the kernel sends as the client acknowledges,
+#: which on one machine is in the client's time, and of what has long left the processor's caches.
+_UNSENT = 32 * 1024
 
 
 class Channel:
     """A TCP or Unix socket."""
 
-    __slots__ = ("_bulk", "socket", "wants")
+    __slots__ = ("_bulk", "_is_sending", "socket", "wants")
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
         self.socket = sock
         self.wants = EPOLLIN
         self._bulk = 0.0
+        self._is_sending = False
 
     def begin(self) -> bool:
         """What must happen before the first request: here nothing. False: not finished, see `wants`."""
@@ -55,8 +61,7 @@ class Channel:
         sock = self.socket
         if self._bulk != seconds:
             sock.setblocking(True)
-            limit = struct.pack("ll", int(seconds), int(seconds % 1 * 1_000_000))
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _interval(seconds))
             self._bulk = seconds
         try:
             return sock.recv(size, socket.MSG_WAITALL if whole else 0)
@@ -70,8 +75,11 @@ class Channel:
 
     def end_bulk(self) -> None:
         """Never block again."""
-        if self._bulk:
-            self._bulk = 0.0
+        if self._bulk or self._is_sending:
+            if self._is_sending:
+                # 0: as the system has it.
+                self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, 0)
+            self._bulk, self._is_sending = 0.0, False
             self.socket.setblocking(False)
 
     def send(self, data: bytes | memoryview, *, more: bool = False) -> int:
@@ -90,6 +98,25 @@ class Channel:
             return os.sendfile(self.socket.fileno(), fd, offset, min(count, FILE_BLOCK))
         except BlockingIOError:
             self.wants = EPOLLOUT
+            return None
+
+    @property
+    def is_local(self) -> bool:
+        """Is the client, or its proxy, on this machine, and `send_bulk` the fastest?"""
+        sock = self.socket
+        return sock.family != socket.AF_UNIX and bool(sock.getpeername()[0] == sock.getsockname()[0])
+
+    def send_bulk(self, fd: int, offset: int, count: int, seconds: float) -> int | None:
+        """As `send_file`, but waits up to `seconds` for room, and again after each bit. None: there was none."""
+        sock = self.socket
+        if not self._is_sending:
+            self._is_sending = True
+            sock.setblocking(True)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _interval(seconds))
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
+        try:
+            return os.sendfile(sock.fileno(), fd, offset, min(count, _BULK_BLOCK))
+        except BlockingIOError:
             return None
 
     def wait(self, seconds: float) -> bool:
@@ -173,6 +200,8 @@ class TlsChannel(Channel):
             self.wants = EPOLLIN
         return 0
 
+    is_local = False
+
     def send_file(self, fd: int, offset: int, count: int) -> int | None:
         raise NotImplementedError("what goes through TLS must be read first: `read_file`")
 
@@ -199,6 +228,11 @@ class TlsChannel(Channel):
     def close(self) -> None:
         self.finish()
         super().close()
+
+
+def _interval(seconds: float) -> bytes:
+    """struct timeval."""
+    return struct.pack("ll", int(seconds), int(seconds % 1 * 1_000_000))
 
 
 def _plain(tls: ssl.SSLSocket) -> socket.socket:

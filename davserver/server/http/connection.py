@@ -71,7 +71,7 @@ class DavConnection(HTTPConnection):
             "davserver.later": Later,
         }
         self.reader = HeadReader(server.limits.header)
-        self._outgoing = Outgoing(self.channel)
+        self._outgoing = Outgoing(self.channel, self._step_aside)
         self._held = 0
         #: A whole head, whose small body is on its way.
         self._head: Head | None = None
