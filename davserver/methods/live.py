@@ -19,7 +19,7 @@ from davserver.protocol.media_types import media_type
 from davserver.protocol.messages import Action, Rights
 from davserver.protocol.properties import DAV, RESOURCETYPE, PropName
 from davserver.protocol.xml_out import escaped
-from davserver.storage.node import Node
+from davserver.storage.node import TAG, Node
 from davserver.storage.tree import Space
 
 
@@ -144,6 +144,8 @@ def _privilege_sets(entries: Entries) -> list[str]:
     return [_privileges(rights, collection=is_collection) for rights in entries.setting.rights(entries)]
 
 
+_ETAG = f'"{TAG}"'
+
 DISPLAYNAME = PropName(DAV, "displayname")
 SUPPORTEDLOCK = PropName(DAV, "supportedlock")
 LOCKDISCOVERY = PropName(DAV, "lockdiscovery")
@@ -161,7 +163,9 @@ FORMS: Mapping[PropName, Form] = {
         "getcontentlength", lambda these: [str(node.size) for node in these.nodes]
     ),
     PropName(DAV, "getcontenttype"): _file_only("getcontenttype", lambda these: map(media_type, these.names)),
-    PropName(DAV, "getetag"): _file_only("getetag", lambda these: [f'"{node.tag}"' for node in these.nodes]),
+    PropName(DAV, "getetag"): _file_only(
+        "getetag", lambda these: [_ETAG % (node.inode, node.mtime_ns, node.size) for node in these.nodes]
+    ),
     DISPLAYNAME: _both("displayname", _displayname),
     # RFC 4331: of collections.
     PropName(DAV, "quota-available-bytes"): _collection_only("quota-available-bytes", _available),

@@ -7,7 +7,7 @@ for by name, a name that XML cannot carry) its properties are gone through one b
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import repeat
 
@@ -21,8 +21,8 @@ _UNUSED = frozenset({SUPPORTEDLOCK, DISPLAYNAME, PropName(DAV, "getcontenttype")
 _ALLPROP = tuple(name for name, row in LIVE.items() if row.in_allprop)
 
 
-#: What a response consists of: text that is the same for all, and what tells the rest of each.
-_Template = Sequence[str | Fill]
+#: What a response consists of: text that is the same for all, without an end, and what tells the rest of each.
+_Template = Sequence[Iterator[str] | Fill]
 
 
 class Plan:
@@ -61,13 +61,14 @@ class Plan:
             return [self._one_by_one(one, {}) for one in entries.each()]
         template = self._collection if entries.nodes[0].is_collection else self._file
         try:
-            columns = [repeat(piece) if isinstance(piece, str) else piece(entries) for piece in template]
+            columns = [piece(entries) if callable(piece) else piece for piece in template]
         except Undefined:
             return [self._one_by_one(one, dead) for one, dead in zip(entries.each(), entries.dead, strict=True)]
         found = list(map("".join, zip(*columns, strict=False)))
-        for number, dead in enumerate(entries.dead):
-            if dead and not self._special.isdisjoint(dead):
-                found[number] = self._one_by_one(entries.only(number), dead)
+        if any(entries.dead):
+            for number, dead in enumerate(entries.dead):
+                if not self._special.isdisjoint(dead):
+                    found[number] = self._one_by_one(entries.only(number), dead)
         return found
 
     def _template(self, *, collection: bool) -> _Template:
@@ -139,7 +140,7 @@ class Plan:
         return before, between, after
 
 
-def _joined(pieces: _Template) -> _Template:
+def _joined(pieces: Iterable[str | Fill]) -> _Template:
     """What stands side by side and is the same for all becomes one."""
     found: list[str | Fill] = []
     for piece in pieces:
@@ -147,7 +148,7 @@ def _joined(pieces: _Template) -> _Template:
             found[-1] += piece
         else:
             found.append(piece)
-    return found
+    return [repeat(piece) if isinstance(piece, str) else piece for piece in found]
 
 
 @lru_cache(maxsize=256)

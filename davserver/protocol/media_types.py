@@ -51,8 +51,8 @@ _SCRIPTABLE = frozenset({"text/html", "application/xhtml+xml", "image/svg+xml", 
 
 def media_type(name: str) -> str:
     """File name → media type, without parameters: the bytes are served as they are, their charset is theirs."""
-    stem, _, suffix = name.rpartition(".")
-    return _of_suffix(suffix) if stem else _DEFAULT
+    dot = name.rfind(".")
+    return _of_suffix(name[dot + 1 :]) if dot > 0 else _DEFAULT
 
 
 @lru_cache(maxsize=1024)

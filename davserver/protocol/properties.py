@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from davserver.protocol.dates import parse_http_date
 
@@ -19,9 +20,8 @@ MICROSOFT = "urn:schemas-microsoft-com:"
 PROPERTY_LIMIT = 68 * 1024
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class PropName:
-    """An expanded name (RFC 4918 §4.5); `namespace` is "" for none."""
+class PropName(NamedTuple):
+    """An expanded name (RFC 4918 §4.5); `namespace` is "" for none. A tuple, since every PROPFIND hashes some."""
 
     namespace: str
     local: str

