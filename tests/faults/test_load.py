@@ -32,7 +32,7 @@ PAUSE = 5.0
 #: Seconds until caches are full and there have been as many threads as there will be: nothing is measured before.
 WARM_UP = min(SECONDS / 3, 300)
 #: What memory may grow by then, as a part; and MiB that it may grow by where the time was too short for the caches.
-GROWTH, FILLING = 0.05, 4.0 if SECONDS < 600 else 0.0
+GROWTH, FILLING = 0.05, 3.0 if SECONDS < 600 else 0.0
 #: MiB of a thread and its connection to the state.
 THREAD = 0.25
 #: Files of the state's log that a worker has open beside one for each thread: four spare ones, one that is never used,
