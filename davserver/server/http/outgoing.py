@@ -101,15 +101,15 @@ class Outgoing:
         channel = self._channel
         if self._count < _LARGE or not channel.is_local or not self._step_aside():
             return
-        rate = float(_FAST)
+        is_fast = True
         try:
-            while self._count and rate >= _FAST:
+            while self._count and is_fast:
                 began = monotonic()
                 sent = channel.send_bulk(self._fd, self._offset, self._count, _PATIENCE)
                 if sent is None:
                     break
                 self._move(sent)
-                rate = sent / (monotonic() - began)
+                is_fast = sent >= _FAST * (monotonic() - began)
         finally:
             channel.end_bulk()
 
