@@ -19,6 +19,8 @@ from unicodedata import normalize
 PRIVATE_PREFIX = ".davserver~"
 #: The first name of the server's own pages, in the URL space of the server.
 RESERVED = "-"
+#: A name in ASCII that begins with none of these is served, unless a pattern of the operator's hides it.
+NOTABLE = frozenset((PRIVATE_PREFIX[0], RESERVED))
 
 
 class Served:
@@ -29,6 +31,8 @@ class Served:
         patterns = "|".join(fnmatch.translate(normalize("NFC", pattern)) for pattern in hide)
         self._hides = re.compile(patterns, re.IGNORECASE).match if patterns else None
         self._at_root = at_root
+        #: Are there patterns?
+        self.hides = bool(patterns)
 
     def path(self, names: Sequence[str]) -> bool:
         """Is a path of these names served, as far as its names are concerned?"""

@@ -23,7 +23,7 @@ from davserver.storage.oserrors import refusal_of, refusing
 from davserver.storage.rename import Place
 from davserver.storage.resolve import Resolver
 from davserver.storage.root import Root
-from davserver.storage.served import Served
+from davserver.storage.served import NOTABLE, Served
 from davserver.storage.spelling import ABSENT, Spelling
 from davserver.storage.staging import FOLDER, Stage, left_behind
 
@@ -360,11 +360,12 @@ class Tree:
         return None if node is None else node._replace(is_link=True)
 
     def _members(self, names: tuple[str, ...], directory: _Directory) -> Iterator[tuple[str, Node]]:
-        served = self.served.member
+        served, hides = self.served.member, self.served.hides
         with os.scandir(directory.fd) as entries:
             for entry in entries:
                 name = entry.name
-                if not served(names, name):
+                # Nearly every name is seen at once to be served.
+                if (hides or name[0] in NOTABLE or not name.isascii()) and not served(names, name):
                     continue
                 try:
                     node = node_of(entry.stat(follow_symlinks=False))
