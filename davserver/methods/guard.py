@@ -64,7 +64,11 @@ class Guard:
         self.share = shares.of(request.path)
         self.preconditions = conditions.parse_preconditions(request.headers, request.prefix, request.method)
         self.tokens = conditions.submitted_tokens(request.headers, self.preconditions, request.method)
-        self.viewer = Viewer(request.principal, self.share.reveal_holder, request.client.agent)
+
+    @property
+    def viewer(self) -> Viewer:
+        """Who is told of locks."""
+        return Viewer(self.request.principal, self.share.reveal_holder, self.request.client.agent)
 
     def existing(self) -> Node:
         """The resource at the request's path. NotFound when there is none, or a file was asked for as a folder."""

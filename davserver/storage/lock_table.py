@@ -180,7 +180,7 @@ class LockTable:
 
     def insert(self, lock: Lock) -> None:
         """Its id is the one after the last, see `standing`. The time of its creation is noted."""
-        self._state.query(_INSERT, _row(lock))
+        self._state.change(_INSERT, _row(lock))
 
     def renew(self, lock: Lock, now: float, expires: float | None) -> Lock:
         """Its time anew. An end that was noted is taken back."""
