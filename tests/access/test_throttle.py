@@ -428,6 +428,7 @@ def test_nor_when_accounts_change(state: SqliteState) -> None:
     assert status(access, basic("carol:coffee"), 2000) == 429
 
 
+@pytest.mark.slow
 def test_nor_when_app_passwords_do(state: SqliteState) -> None:
     app_passwords = AppPasswords(state)
     access = Access(Directory([Listed([Account("alice"), Account("bob")])]), rules(),
@@ -443,6 +444,7 @@ def test_nor_when_app_passwords_do(state: SqliteState) -> None:
     assert status(access, basic(f"alice:{text}"), 2000) == 429
 
 
+@pytest.mark.slow
 def test_nor_who_goes_on_with_a_nonce(state: SqliteState, tmp_path: Path) -> None:
     world = World(tmp_path, account("alice", "wonder"))
     access = Access(Directory([Listed([account("alice", "wonder")])]), rules(),

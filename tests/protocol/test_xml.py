@@ -665,6 +665,7 @@ def test_a_small_body_does_not_grow_large(kind: str) -> None:
     assert time.thread_time() - began < 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("inner", ["<x/>" * 30_000, "<x>a: </x>" * 25_000, "</D:prop><D:prop><x>n1:</x>" * 12_000])
 def test_namespaces_in_scope_cost_little(inner: str) -> None:
     """A hundred declarations in scope do not cost each property a hundred steps of ours."""

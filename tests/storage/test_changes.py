@@ -279,6 +279,7 @@ def test_a_copy_of_many_files_is_synced_as_a_whole(tmp_path: Path, monkeypatch: 
     world.close()
 
 
+@pytest.mark.slow
 def test_a_tree_deeper_than_the_stack_is_copied_and_removed(world: World) -> None:
     fd = os.open(world.root, os.O_RDONLY)
     for _ in range(1500):

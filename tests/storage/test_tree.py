@@ -262,6 +262,7 @@ def test_a_reader_keeps_its_version(tree: Tree) -> None:
     file.close()
 
 
+@pytest.mark.slow
 def test_every_version_has_an_etag_of_its_own(tree: Tree) -> None:
     tags = {write(tree, "/f", b"%04d" % number).etag for number in range(500)}
     tags |= {write(tree, "/f", b"%04d" % number, mtime=1_600_000_000).etag for number in range(500)}
