@@ -70,6 +70,16 @@ class Resolver:
                 return self._walk(names, flags)
             raise
 
+    def status(self, names: Sequence[str]) -> os.stat_result:
+        """Of what `open` would open, also where it must not be opened. Raises OSError."""
+        if len(names) == 1:
+            return os.stat(names[0], dir_fd=self._root, follow_symlinks=False)
+        fd = self.open(names, os.O_PATH)
+        try:
+            return os.fstat(fd)
+        finally:
+            os.close(fd)
+
     def follow(self, names: Sequence[str], flags: int) -> int:
         """`open`, through links that stay below the root. Raises OSError: EXDEV where one leads out, ENOSYS where
         the kernel cannot tell."""

@@ -38,6 +38,8 @@ class Spelling:
         self._open: Callable[[Sequence[str], int], int] = resolver.follow if follow else resolver.open
         self._follow = follow
         self._ignore_case = ignore_case
+        #: Known by now: an ASCII path has one spelling.
+        self.is_plain = False
 
     @cached_property
     def _disk_ignores_case(self) -> bool:
@@ -55,7 +57,8 @@ class Spelling:
 
     def true(self, names: Names, *, link: bool = False) -> Names:
         """The path of the same resource in its one spelling. `link`: the last name, not what it may lead to."""
-        if not self._follow and not self.ignores_case and ("".join(names).isascii() or all(map(_has_one_form, names))):
+        self.is_plain = not self._follow and not self.ignores_case
+        if self.is_plain and all(map(_has_one_form, names)):
             return names
         spelt = names if not self._disk_ignores_case and self._exists(names) else self._spell(names)
         return self._led(spelt, link=link) if self._follow else spelt
@@ -146,4 +149,4 @@ def _upper(letter: str) -> str:
 
 
 def _has_one_form(name: str) -> bool:
-    return normalize("NFC", name) == normalize("NFD", name)
+    return name.isascii() or normalize("NFC", name) == normalize("NFD", name)

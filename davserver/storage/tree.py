@@ -140,6 +140,8 @@ class Tree:
     def locate(self, path: DavPath, *, link: bool = False) -> DavPath:
         """The one path of the resource that `path` means (see `spelling`). `link`: of a link itself."""
         names = self._names(path)
+        if self._spelling.is_plain and "".join(names).isascii():
+            return path  # nearly always: in one step
         with refusing():
             true = self._spelling.true(names, link=link)
         return path if true is names else DavPath(self._at.segments + true, path.slash)
@@ -174,16 +176,12 @@ class Tree:
             return None
         with refusing():
             try:
-                fd = self._resolver.open(names, os.O_PATH)
+                status = self._resolver.status(names)
             except OSError as error:
                 if error.errno in ABSENT:
                     self._root.require()
                     return None
                 raise
-            try:
-                status = os.fstat(fd)
-            finally:
-                os.close(fd)
             if not status.st_nlink:
                 self._root.require()
             return status
