@@ -37,8 +37,8 @@ LIMITS = {
     "lock": "the interpreter: 680 calls for the two requests, over half of the time. SQLite takes a quarter, the "
     "kernel a fifth. LOCK is a transaction of two statements, UNLOCK of one, and of several workers one at a time has "
     "it, which bounds what more workers bring. With `durability: full` those that come while the disk is waited for "
-    "share the next wait: of four that are answered three and a half take one. Apache keeps locks in a file, which it does not "
-    "flush, and refuses some of them when several clients lock at once; the others keep them in memory.",
+    "share the next wait, three or four of them. Apache keeps locks in a file, which it does not flush, and refuses "
+    "some of them when several clients lock at once; the others keep them in memory.",
     "office": "its LOCK, its UNLOCK and its PUT, as above.",
     "shuffle": "the interpreter (1,570 calls). Each of the three changes reserves paths, looks again under the "
     "reservation, and asks for locks and properties.",
