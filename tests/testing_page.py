@@ -35,6 +35,11 @@ make soak SOAK_SECONDS=600   # ten minutes of load
 make fuzz FUZZ_SECONDS=3600  # an hour for each parser
 ```
 
+Measured so, by two workers on two cores that had other things to do: in an hour of load, 447,281 edits and no wrong
+answer, what memory fell back to between the rushes went from 44.4 to 43.0 MiB (looked at each minute; this hour was
+before the test made a rush of its own, and by the measure that it had then, which took the leftovers of threads for
+growth, it failed). With the measure of today, in 25 minutes and 375,427 edits, from 38.3 to 37.7 MiB.
+
 Moments of kills and power cuts are random and others in each run. When one fails it tells the seed.
 """
 

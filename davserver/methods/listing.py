@@ -132,14 +132,16 @@ class _Setting:
         self._request, self._share, self._path, self._level = request, share, path, level
         #: The same for all, if it is.
         self._rights = request.permissions.whole(path)
-        if share.read_only:
-            self._rights = tuple(action for action in request.permissions.rights(path) if action is Action.READ)
         self._no_locks = "" if compact else "<D:lockdiscovery/>"
 
     def rights(self, entries: Entries) -> Sequence[Rights]:
         if self._rights is not None:
-            return [self._rights] * len(entries.names)
-        return [self._request.permissions.rights(self._path_of(name)) for name in entries.names]
+            return [self._here(self._rights)] * len(entries.names)
+        return [self._here(self._request.permissions.rights(self._path_of(name))) for name in entries.names]
+
+    def _here(self, rights: Rights) -> Rights:
+        """In a share that cannot be written nobody does more than read."""
+        return tuple(action for action in rights if action is Action.READ) if self._share.read_only else rights
 
     def _path_of(self, name: str) -> DavPath:
         return self._path.child(name) if len(self._path.segments) < self._level else self._path
@@ -199,7 +201,12 @@ class _StoredOfMembers:
     def of(self, names: Sequence[str]) -> tuple[list[list[Lock]] | None, list[Dead] | None]:
         if not self._known:
             return None, None
-        inherited, rooted, dead = self._inherited, self._rooted, self._dead.of(names)
+        inherited, rooted = self._inherited, self._rooted
+        try:
+            dead = self._dead.of(names)
+        except Unavailable:
+            self._known = False
+            return None, None
         return (
             [inherited + rooted[name] if name in rooted else inherited for name in names],
             [dead.get(name, _NONE) for name in names],

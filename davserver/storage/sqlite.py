@@ -311,7 +311,7 @@ class SqliteState:
         with self._opening:
             if connection not in self._connections:
                 return
-            if len(self._spare) < _SPARE:
+            if len(self._spare) < _SPARE and not connection.in_transaction:
                 self._spare.append(connection)
                 return
             # The spare ones have the same file open: so this is not the last one, at which SQLite would carry the

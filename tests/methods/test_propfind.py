@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,9 @@ from lxml import etree
 from wire import Answer
 
 from davserver.methods import listing, props
+from davserver.protocol.errors import Unavailable
 from davserver.protocol.paths import DavPath
+from davserver.storage.property_store import Dead, DeadOfMembers
 from davserver.storage.sqlite import SqliteState
 from davserver.storage.tree import Tree
 
@@ -504,3 +506,45 @@ def test_a_mounted_share_is_a_member(tmp_path: Path) -> None:
         assert app("DELETE", "/inner").status == 403
         (tmp_path / "root" / "inner").rmdir()
         assert app.propfind("/", "resourcetype", depth="1").hrefs() == ["/", "/inner/"]
+
+
+# --- what differs within a listing
+
+
+def test_in_a_share_that_is_only_read_each_member_has_rights_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "root" / "f").mkdir(parents=True)
+    (tmp_path / "root" / "f" / "open").touch()
+    shares = {"/": {"directory": str(tmp_path / "root"), "read_only": True}}
+    rules = [
+        {"path": "/f/open", "who": "everyone", "allow": "rw"},
+        {"path": "/", "who": "everyone", "allow": "none"},
+    ]
+    with local(tmp_path, shares=shares, anonymous=None, rules=rules) as app:
+        alone = found(app.propfind("/f/open", "current-user-privilege-set"), "/f/open")
+        listed = found(app.propfind("/f", "current-user-privilege-set", depth="1"), "/f/open")
+        names = [
+            [part.tag for part in told[OK]["current-user-privilege-set"].iter("{DAV:}read", "{DAV:}write")]
+            for told in (alone, listed)
+        ]
+        assert names == [["{DAV:}read"]] * 2
+
+
+def test_a_listing_goes_on_where_the_state_goes_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "root").mkdir()
+    for number in range(300):
+        (tmp_path / "root" / f"{number}").touch()
+    asked = DeadOfMembers.of
+    blocks: list[int] = []
+
+    def of(self: DeadOfMembers, names: Sequence[str]) -> Mapping[str, Dead]:
+        blocks.append(len(names))
+        if len(blocks) > 1:
+            raise Unavailable("The state is away.")
+        return asked(self, names)
+
+    monkeypatch.setattr(DeadOfMembers, "of", of)
+    with local(tmp_path, shares={"/": {"directory": str(tmp_path / "root")}}) as app:
+        told = app.propfind("/", "getcontentlength", depth="1")
+        assert told.status == 207
+        assert len(told.hrefs()) == 301
+    assert len(blocks) == 2  # it is not asked again and again

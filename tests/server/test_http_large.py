@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -105,6 +107,28 @@ def test_who_reads_a_large_file_slowly_is_left_to_the_poll(monkeypatch: pytest.M
         assert reading.result() == LARGE + 4
     channel.close()
     theirs.close()
+
+
+def test_who_takes_a_bit_now_and_then_does_not_keep_a_thread() -> None:
+    channel, theirs = connected()
+    outgoing = Outgoing(channel, lambda: True)
+    done = threading.Event()
+
+    def sip() -> None:
+        while not done.wait(0.09):
+            theirs.recv(64 * 1024)
+
+    with ThreadPoolExecutor(1) as pool, zeros() as fd:
+        sipping = pool.submit(sip)
+        began = time.monotonic()
+        assert not outgoing.put_file(b"head", FileSlice(fd, 0, LARGE, lambda: None))
+        took = time.monotonic() - began
+        done.set()
+        sipping.result()
+        outgoing.drop()
+    channel.close()
+    theirs.close()
+    assert took < 3  # it would be twenty seconds and more if all of it were sent
 
 
 def test_a_large_file_that_becomes_shorter_ends_the_connection() -> None:

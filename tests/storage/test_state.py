@@ -757,6 +757,19 @@ def test_a_change_tells_how_many_rows_it_was(state: SqliteState) -> None:
     assert state.query(LATEST) == [(1,)]
 
 
+def test_a_connection_in_a_transaction_serves_no_other_thread(state: SqliteState) -> None:
+    def begin() -> sqlite3.Connection:
+        state.query(LATEST)
+        connection: sqlite3.Connection = state._local.connection
+        connection.execute("BEGIN IMMEDIATE")
+        return connection
+
+    (left,) = in_thread(begin)
+    assert left not in state._spare
+    put(state, 7)
+    assert state.query(LATEST) == [(7,)]
+
+
 def test_nothing_more_happens_in_a_transaction_that_has_failed(state: SqliteState) -> None:
     """Whoever goes on although a statement was refused changes nothing by it."""
     put(state, 1)

@@ -19,8 +19,9 @@ BLOCK = 64 * 1024
 #: Bytes handed to the kernel in one sendfile, or read from a file for TLS.
 FILE_BLOCK = 1 << 20
 _TLS_BLOCK = 128 * 1024
-#: The same where a thread stays with it: so seldom it asks for the interpreter's lock.
-_BULK_BLOCK = 4 << 20
+#: The same where a thread stays with it, which looks after each whether the client is fast: so long it may be kept by
+#: one that takes a bit now and then.
+_BULK_BLOCK = 256 * 1024
 #: Bytes that such a thread lets wait in the socket. Where there are more the kernel sends as the client acknowledges,
 #: which on one machine is in the client's time, and of what has long left the processor's caches.
 _UNSENT = 32 * 1024

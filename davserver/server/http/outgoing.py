@@ -15,8 +15,8 @@ SMALL_FILE = 64 * 1024
 _TURN = 4 << 20
 #: A file of this size a thread sends, to a client on this machine.
 _LARGE = 2 << 20
-#: Seconds that it waits for room in the socket, and bytes in a second below which it leaves the client to the poll:
-#: so one that reads slowly, or stops, costs no thread.
+#: Seconds that it waits for room in the socket, and bytes in a second below which it leaves the client to the poll: one
+#: that reads slowly, or stops, costs a thread for less than a second.
 _PATIENCE = 0.1
 _FAST = 10 << 20
 
