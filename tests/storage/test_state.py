@@ -770,6 +770,19 @@ def test_a_connection_in_a_transaction_serves_no_other_thread(state: SqliteState
     assert state.query(LATEST) == [(7,)]
 
 
+def test_where_nothing_has_to_last_nothing_is_flushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    relaxed = SqliteState(str(tmp_path), durable=False)
+    flushed: list[int] = []
+    monkeypatch.setattr(os, "fdatasync", flushed.append)
+    relaxed.owe()
+    with relaxed.transaction(owed=True):
+        relaxed.query("UPDATE progress SET latest = 2")
+    assert relaxed.owed() is None
+    relaxed._flush_now()
+    relaxed.close()
+    assert flushed == []
+
+
 def test_nothing_more_happens_in_a_transaction_that_has_failed(state: SqliteState) -> None:
     """Whoever goes on although a statement was refused changes nothing by it."""
     put(state, 1)
