@@ -65,7 +65,9 @@ class Measured:
     #: By line and peer: what ours does as a multiple of the peer's, the median over the rounds.
     ratios: dict[str, dict[str, float]] = field(default_factory=dict)
     mib: int = 0
+    #: MiB of a worker: before any of the cycles, when all is done, and while it has ten uploads.
     rest: float = 0.0
+    after: float = 0.0
     uploading: float = 0.0
     #: Programs that wanted a core before anything was measured.
     beside: float = 0.0
@@ -155,8 +157,9 @@ def _lines(measured: Measured) -> list[str]:
         lines += [
             "## Memory",
             "",
-            f"A worker holds {measured.rest:.0f} MiB at rest, and {measured.uploading:.0f} MiB at most while ten "
-            f"clients upload {measured.mib:,} MiB each at the same time.",
+            f"A worker holds {measured.rest:.0f} MiB at rest, {measured.after:.0f} MiB when all of the above is behind "
+            f"it, and {measured.uploading:.0f} MiB at most while ten clients upload {measured.mib:,} MiB each at the "
+            "same time.",
             "",
         ]
     lines += ["## What limits each line", ""]

@@ -16,6 +16,7 @@ import shutil
 import statistics
 import sys
 import tempfile
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -27,6 +28,8 @@ REPORT = Path(__file__).parents[2] / "docs" / "performance.md"
 #: Cycles whose growth with the number of connections is measured, and for whom.
 GROWTH = ("get", "propfind", "put", "office")
 GROWTH_PEERS = ("davserver", "Apache", "nginx")
+#: Seconds without a request until memory is looked at: workers give back what is free a few times a minute.
+QUIET = 20
 
 
 def main() -> int:
@@ -45,6 +48,7 @@ def main() -> int:
             furnish(peer)
         measured = Measured(versions={peer.name: peer.version() for peer in peers}, connections=options.connections)
         measured.beside = beside
+        measured.rest = max((memory_of_workers(peer) for peer in peers if type(peer) is Davserver), default=0.0)
         _cycles(measured, peers, options)
         _growth(measured, [peer for peer in peers if peer.name in GROWTH_PEERS], options)
         _large(measured, peers, folder, options)
@@ -111,11 +115,20 @@ def _large(measured: Measured, peers: list[Peer], folder: Path, options: argpars
         measured.compare(name, rounds)
         _tell(f"{name} of {options.mib} MiB, MiB/s", measured.large[name])
     for peer in peers:
-        if isinstance(peer, Davserver) and type(peer) is Davserver:
-            _, *workers = peer.processes()
-            measured.rest = max(memory(workers))
+        if type(peer) is Davserver:
+            time.sleep(QUIET)
+            measured.after = memory_of_workers(peer)
             measured.uploading = uploads_at_once(peer, file, 10)
-            print(f"MiB of a worker: {measured.rest:.0f}, with ten uploads {measured.uploading:.0f}")
+            print(
+                f"MiB of a worker: {measured.rest:.0f}, after all that {measured.after:.0f}, "
+                f"with ten uploads {measured.uploading:.0f}"
+            )
+
+
+def memory_of_workers(peer: Peer) -> float:
+    """MiB of the worker that holds most."""
+    _, *workers = peer.processes()
+    return max(memory(workers))
 
 
 def _median(results: list[Result]) -> Result:

@@ -301,17 +301,18 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from inprocess import local
+BESIDE = ("flask", "werkzeug", "click", "prometheus_client")
 with local(Path({folder!r})) as dav:
     assert dav("PUT", "/f", b"x").status == 201
     assert dav("GET", "/f").status == dav("OPTIONS", "/").status == dav.lock("/f").status == 200
     assert dav.propfind("/", depth="1").status == 207
     assert dav("PUT", "/f", b"x").status == 423
     assert dav("DELETE", "/nothing").status == 404
-    loaded = {{name for name in sys.modules if name.partition(".")[0] in ("flask", "werkzeug", "click")}}
+    loaded = {{name for name in sys.modules if name.partition(".")[0] in BESIDE}}
     loaded |= {{name for name in sys.modules if name.startswith("davserver.web.")}}
     assert not loaded, loaded
-    assert dav("GET", "/-/api/v1/locks").status == 200
-    assert "flask" in sys.modules
+    assert dav("GET", "/-/api/v1/locks").status == dav("GET", "/-/metrics").status == 200
+    assert {{"flask", "prometheus_client"}} <= sys.modules.keys()
 print("fine")
 """
 
