@@ -71,7 +71,7 @@ def test_wrong_usage_is_2(wrong: tuple[str, ...], tmp_path: Path) -> None:
         (("serve", ".", "-c", "missing.yaml"), "missing.yaml cannot be read"),
         (("serve", ".", "--port", "99999"), "command line: port: "),
         (("serve", "share", "--host", "203.0.113.7", "--anonymous", "ro", "--state", "s"), "Cannot listen on"),
-        (("serve", "share", "--state", "/proc/state"), "/proc/state cannot be used"),
+        (("serve", "share", "--port", "0", "--state", "/proc/state"), "/proc/state cannot be used"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_one_sentence_and_1(arguments: tuple[str, ...], said: str, tmp_path: Path) -> None:
