@@ -109,12 +109,15 @@ class PropertyStore:
     def stage(self, source: DavPath, staged: str, *, recursive: bool) -> None:
         """RFC 4918 §9.8.2: copy the properties of `source` to where they wait for the copy to become visible."""
         low, high = _below(source.key) if recursive else ("", "")
+        # Behind the key of the source: of the root, which is but a slash, that slash is what each member's begins with.
+        after = 1 if source.is_root else len(source.key) + 1
+        self.forget(staged)
         self._state.query(
             "INSERT INTO properties (path, namespace, local, parent, xml) "
-            "SELECT ? || substr(path, ?), namespace, local, "
-            "CASE path WHEN ? THEN NULL ELSE ? || substr(parent, ?) END, xml "
-            "FROM properties WHERE path = ? OR (path >= ? AND path < ?)",
-            (staged, len(source.key) + 1, source.key, staged, len(source.key) + 1, source.key, low, high),
+            "SELECT CASE path WHEN ?1 THEN ?2 ELSE ?2 || substr(path, ?3) END, namespace, local, "
+            "CASE path WHEN ?1 THEN NULL ELSE CASE parent WHEN ?1 THEN ?2 ELSE ?2 || substr(parent, ?3) END END, xml "
+            "FROM properties WHERE path = ?1 OR (path >= ?4 AND path < ?5)",
+            (source.key, staged, after, low, high),
         )
 
     def adopt(self, hold: Hold, key: str, destination: DavPath) -> None:

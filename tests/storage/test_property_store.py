@@ -122,6 +122,29 @@ def test_a_copy_of_nothing_clears_the_destination(store: PropertyStore) -> None:
     assert everything(store) == {}
 
 
+def test_a_copy_of_everything(store: PropertyStore) -> None:
+    for where in ("/", "/2", "/a", "/a/b", "/a/b/c"):
+        put(store, where, where)
+    copy(store, "/", "/z")
+    found = everything(store)
+    assert found == {
+        **{where: where for where in ("/", "/2", "/a", "/a/b", "/a/b/c")},
+        **{"/z" + where.rstrip("/"): where for where in ("/", "/2", "/a", "/a/b", "/a/b/c")},
+    }
+    assert members(store, "/z", "2", "a") == {"2": b"/2", "a": b"/a"}
+    assert members(store, "/z/a", "b") == {"b": b"/a/b"}
+    copy(store, "/", "/y", recursive=False)
+    assert everything(store) == {**found, "/y": "/"}
+
+
+def test_what_an_earlier_copy_left_is_no_part_of_this_one(store: PropertyStore) -> None:
+    put(store, "/a", "1")
+    store.stage(path("/a"), "copy 7", recursive=True)
+    put(store, "/b/f", "2")
+    copy(store, "/b", "/c")
+    assert everything(store) == {"/a": "1", "/b/f": "2", "/c/f": "2"}
+
+
 def test_a_copy_into_itself_ends(store: PropertyStore) -> None:
     put(store, "/a", "1")
     put(store, "/a/f", "2")
