@@ -232,14 +232,16 @@ class LockTable:
             self._state.query("UPDATE locks SET void = 1 WHERE id = ?", (lock.id,))
 
     def forget_tree(self, root: DavPath, now: float, *, below_only: bool) -> None:
-        """End the locks rooted below `root`, and at it: released, for a holder who comes to release them all the same.
-        Ended ones that may still be forgiven stay as they are: they end with whatever is written there (`void`), and
-        not when their own empty file is tidied up."""
+        """End the write locks rooted below `root`, and at it: released, for a holder who comes to release them all the
+        same. Those of other kinds are about the name, for their time, whatever their holder does there. Ended ones
+        that may still be forgiven stay as they are: they end with whatever is written there (`void`), and not when
+        their own empty file is tidied up."""
         place, keys = "(root >= ? AND root < ? OR root = ?)", (*below(root), None if below_only else root.key)
-        if self._state.query(f"SELECT 1 FROM locks WHERE (ended IS NULL OR void) AND {place} LIMIT 1", keys):  # noqa: S608
+        ended = "ended IS NULL AND kind = 'write'"
+        if self._state.query(f"SELECT 1 FROM locks WHERE ({ended} OR void) AND {place} LIMIT 1", keys):  # noqa: S608
             self._state.query(f"DELETE FROM locks WHERE void AND {place}", keys)  # noqa: S608
             self._state.query(
-                f"UPDATE locks SET ended = ?, how = 'released', made = NULL WHERE ended IS NULL AND {place}",  # noqa: S608
+                f"UPDATE locks SET ended = ?, how = 'released', made = NULL WHERE {ended} AND {place}",  # noqa: S608
                 (now, *keys),
             )
 

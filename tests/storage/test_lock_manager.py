@@ -284,6 +284,16 @@ def test_forgetting_ends_the_locks_at_and_below_a_root(world: World) -> None:
     assert [found.root.key for found in world.locks.active()] == ["/ab", "/b"]
 
 
+def test_what_is_about_a_name_is_not_forgotten_with_what_had_it(world: World) -> None:
+    for kind in Kind:
+        world.lock(f"/a/{kind.value}", kind=kind)
+    tokens = frozenset(found.token for found in world.locks.active())
+    with world.locks.hold([path("/a")], principal=ALICE, tokens=tokens) as hold:
+        hold.check(Claim(trees=(path("/a"),)))
+        world.locks.forget(hold, path("/a"))
+    assert [found.kind for found in world.locks.active()] == [kind for kind in Kind if kind is not Kind.WRITE]
+
+
 def test_one_principal_may_hold_so_many_locks_and_no_more(tmp_path: Path, stack: ExitStack, clock: Clock) -> None:
     world = World(tmp_path, stack, clock, per_principal=3)
     held = [world.lock(f"/{name}", timeout=600) for name in "abc"]

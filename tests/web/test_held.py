@@ -42,6 +42,46 @@ def test_the_life_of_a_check_out(alice: User, carol: User) -> None:
     assert carol.dav("PUT", "/d/new", b"y").status == 201
 
 
+def test_a_check_out_lasts_whatever_its_holder_does_with_the_name(alice: User, carol: User) -> None:
+    """R14, R42 of the replays: Excel on a drive, and KeePass, save beside it and rename twice."""
+    assert alice("POST", "/checkouts", {"path": "/f", "seconds": 3600}).status == 201
+    for name in ("/new.tmp", "/newer.tmp"):
+        assert alice.dav("PUT", name, b"new").status == 201
+    assert alice.dav("MOVE", "/f", Destination="/old.tmp").status == 201
+    assert carol.dav("PUT", "/f", b"y").status == 423
+    assert alice.dav("MOVE", "/new.tmp", Destination="/f").status == 201
+    assert carol.dav("PUT", "/f", b"y").status == 423
+    assert alice.dav("MOVE", "/newer.tmp", Destination="/f").status == 204
+    assert alice.dav("DELETE", "/f").status == 204
+    assert carol.dav("PUT", "/f", b"y").status == 423
+    assert alice("GET", "/checkouts/1").status == 200
+    assert carol.dav("PUT", "/old.tmp", b"y").status == 204
+    assert alice("DELETE", "/checkouts/1").status == 204
+    assert carol.dav("PUT", "/f", b"y").status == 201
+
+
+def test_a_transaction_goes_on_whatever_it_moves_and_removes(alice: User, carol: User) -> None:
+    made = alice("POST", "/transactions", {"paths": ["/d", "/d.new", "/f"], "seconds": 60}).json
+    within = {"Transaction-Id": made["transaction_id"]}
+    assert alice.dav("MKCOL", "/d.new", **within).status == 201
+    assert alice.dav("MOVE", "/d", Destination="/d.old", **within).status == 201
+    assert carol.dav("MKCOL", "/d").status == 423
+    assert alice.dav("MOVE", "/d.new", Destination="/d", **within).status == 201
+    assert alice.dav("DELETE", "/f", **within).status == 204
+    assert carol.dav("PUT", "/f", b"y").status == carol.dav("PUT", "/d/g", b"y").status == 423
+    assert alice("GET", f"/transactions/{made['transaction_id']}").json["paths"] == made["paths"]
+    assert alice("DELETE", f"/transactions/{made['transaction_id']}").status == 204
+    assert carol.dav("PUT", "/f", b"y").status == carol.dav("PUT", "/d/g", b"y").status == 201
+
+
+def test_a_maintenance_outlives_what_it_is_about(alice: User, bob: User) -> None:
+    assert bob("POST", "/maintenance", {"path": "/d", "reason": "a restore"}).status == 201
+    assert bob.dav("DELETE", "/d").status == 204
+    assert alice.dav("MKCOL", "/d").status == 423
+    assert bob.dav("MKCOL", "/d").status == 201
+    assert alice.dav("PUT", "/d/g", b"y").status == 423
+
+
 def test_a_check_out_needs_a_login_and_a_file(tmp_path: Path, alice: User) -> None:
     nothing = alice("POST", "/checkouts", {"path": "/nothing"})
     assert (nothing.status, nothing.json["detail"]) == (404, "There is nothing at this path.")
