@@ -381,8 +381,12 @@ class LockManager:
         return now, found
 
     def _release(self, locks: Iterable[Lock], now: float) -> None:
+        """Also one that has ended by itself: its holder has done with it, and no save brings it back."""
         for lock in locks:
-            if lock.is_active(now):
+            how = _how(lock, now)
+            if how is Ending.BROKEN:
+                self._table.void(lock, now)
+            elif how is not Ending.RELEASED:
                 self._table.end(lock, End(Ending.RELEASED, now))
 
 

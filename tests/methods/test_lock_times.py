@@ -25,6 +25,7 @@ from davserver.server.compose import open_app
 from davserver.settings import Settings
 from davserver.storage import gate
 from davserver.storage.journal import Intent, Journal, Kind
+from davserver.storage.lock_keeper import LockKeeper
 from davserver.storage.lock_manager import LockManager
 from davserver.storage.lock_service import LockService
 from davserver.storage.node import AlreadyThere, Node
@@ -182,6 +183,25 @@ def test_an_upload_that_outlasts_its_lock_is_kept_where_nobody_came(how: str, to
     held = town.alice.propfind("/f", "lockdiscovery")
     assert held.texts("//D:locktoken/D:href") == [token]
     assert left(held) == SECONDS
+
+
+@pytest.mark.parametrize("how", ["expired", "expired and noted", "broken"])
+def test_what_was_unlocked_after_its_end_stays_so(how: str, town: Town) -> None:
+    """It is not forgiven once more: nobody would know to unlock it."""
+    town.alice("PUT", "/f", b"x")
+    token = town.lock("/f").token
+    if how == "broken":
+        (lock,) = town.locks.active()
+        service = LockService(town.app.application._shares)  # type: ignore[attr-defined]
+        service.break_lock(lock.id, Principal("bob"), "why")
+    else:
+        town.clock.now += SECONDS + 1
+    if how == "expired and noted":
+        LockKeeper(town.app.application._shares).sweep()  # type: ignore[attr-defined]
+    for _ in range(2):
+        assert town.alice("UNLOCK", "/f", Lock_Token=f"<{token}>").status == 204
+    assert town.alice("PUT", "/f", b"late", If=f"(<{token}>)").status == 412
+    assert town.bob("PUT", "/f", b"y").status == 204
 
 
 @pytest.mark.parametrize("how", ["If", "Lock-Token"])

@@ -215,7 +215,7 @@ def test_a_clock_that_is_behind_the_stores_releases_nothing_without_a_look(world
         world.state.query("UPDATE progress SET latest = ?", (clock.now + 0.6,))
     assert not world.locks.release_own(path("/a"), held.token, ALICE)
     assert world.locks.release(path("/a"), held.token, ALICE) == held
-    assert world.locks.by_id(held.id).ending(clock.now + 1) == End(Ending.EXPIRED, held.expires or 0)
+    assert world.locks.by_id(held.id).end == End(Ending.RELEASED, clock.now + 0.6)  # after it had expired
 
 
 def test_releasing_again_is_no_error_for_the_one_who_held_it(world: World, clock: Clock) -> None:
@@ -230,7 +230,8 @@ def test_releasing_again_is_no_error_for_the_one_who_held_it(world: World, clock
         assert world.locks.release(lock.root, lock.token, ALICE).token == lock.token
         with pytest.raises(Forbidden):
             world.locks.release(lock.root, lock.token, BOB)
-    assert world.locks.by_id(broken.id).end == End(Ending.BROKEN, clock.now - 10, BOB, "why")
+    assert world.locks.by_id(broken.id).end == End(Ending.BROKEN, clock.now - 10, BOB, "why", void=True)
+    assert world.locks.by_id(expired.id).end == End(Ending.RELEASED, clock.now)
 
 
 def test_an_expired_lock_protects_nothing_from_that_second(world: World, clock: Clock) -> None:
