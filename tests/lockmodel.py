@@ -171,6 +171,11 @@ class Model:
         held.ended, held.ended_at = how, self.now
         self.tidy(held)
 
+    def done_with(self, held: Held) -> None:
+        """Its holder releases it when it has ended already: no save brings it back."""
+        held.void = True
+        self.tidy(held)
+
     def tidy(self, held: Held) -> None:
         """An empty file that nobody wrote goes with the lock that made it, unless another one stands in the way."""
         if held.made is None:
@@ -188,10 +193,11 @@ class Model:
                 self.tidy(held)
 
     def drop(self, tree: str) -> None:
-        """A resource goes, with all below it and their locks."""
+        """A resource goes, with all below it and the locks of those who write it; the others are about the name."""
         self.files = {path: content for path, content in self.files.items() if not inside(path, tree)}
         self.folders = {path for path in self.folders if not inside(path, tree)}
-        self.locks = [held for held in self.locks if not inside(held.root, tree)]
+        named = [held for held in self.active() if held.kind is not Kind.WRITE]
+        self.locks = [held for held in self.locks if held in named or not inside(held.root, tree)]
 
     def tree(self, root: str) -> set[str]:
         """All there is, and all that is locked, at `root` and below."""

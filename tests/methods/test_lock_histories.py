@@ -165,7 +165,7 @@ class Histories(RuleBasedStateMachine):
         elif held.ended is not None:
             assert status in ((204, 409) if held.who == who else (403, 409))  # 409: nobody remembers it
             if status == 204:
-                self.model.tidy(held)
+                self.model.done_with(held)
         elif held.who != who:
             assert status == 403
         else:
