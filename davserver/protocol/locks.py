@@ -340,10 +340,12 @@ def missing_tokens(claim: Claim, locks: Iterable[Lock], principal: Principal, to
     groups = [covering(path) for path in dict.fromkeys((*claim.writes, *claim.members_of))]
     for tree in claim.trees:
         for path in dict.fromkeys((tree, *filter(tree.contains, rooted))):
-            here = covering(path)
+            here, own = covering(path), rooted.get(path)
+            groups.append(here)
             # What lies below without a lock of its own has the deep ones alone to protect it: a shared lock of
-            # depth 0 on `path` lets its holder pass there, not below.
-            groups += here, [lock for lock in here if lock.depth is Depth.INFINITY]
+            # depth 0 on `path` lets its holder pass there, not below. There is nothing below a file.
+            if own is None or any(lock.root.slash for lock in own):
+                groups.append([lock for lock in here if lock.depth is Depth.INFINITY])
     blocking = {lock.token: lock for group in groups for lock in _stopping(group, principal, tokens)}
     return list(blocking.values())
 

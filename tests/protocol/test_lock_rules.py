@@ -362,12 +362,19 @@ def test_of_shared_locks_any_single_one_is_enough() -> None:
 
 def test_a_shared_lock_of_depth_zero_opens_nothing_below_it() -> None:
     """Bob may replace /t/a itself, but what it holds is Alice's to protect: he may not delete it all."""
-    locks = [make("1", "/t/a", INFINITY, SHARED), make("2", "/t/a", ZERO, SHARED, BOB)]
+    locks = [make("1", "/t/a/", INFINITY, SHARED), make("2", "/t/a/", ZERO, SHARED, BOB)]
     assert stopping(Claim(writes=(at("/t/a"),)), locks, BOB, "2") == set()
     assert stopping(Claim(writes=(at("/t/a/x"),)), locks, BOB, "2") == {"1"}
     assert stopping(Claim(trees=(at("/t/a"),)), locks, BOB, "2") == {"1"}
     assert stopping(Claim(trees=(at("/t"),)), locks, BOB, "2") == {"1"}
     assert stopping(Claim(trees=(at("/t"),)), locks, ALICE, "1") == set()
+
+
+def test_below_a_file_there_is_nothing_to_protect() -> None:
+    """Bob's own lock of it is enough, also to delete it: RFC 4918 §6.2."""
+    locks = [make("1", "/t/", INFINITY, SHARED), make("2", "/t/f", ZERO, SHARED, BOB)]
+    assert stopping(Claim(trees=(at("/t/f"),)), locks, BOB, "2") == set()
+    assert stopping(Claim(trees=(at("/t/g"),)), locks, BOB, "2") == {"1"}
 
 
 def test_a_lock_is_named_once() -> None:
@@ -386,7 +393,7 @@ def test_ten_thousand_locked_members_are_no_burden() -> None:
 # --- the same, against oracles over a small world
 
 PATHS = [DavPath(names) for depth in range(4) for names in product("ab", repeat=depth)]
-ROOTS = [at(path) for path in ("/", "/a", "/a/b", "/b")]  # few, so that locks meet; each has something below it
+ROOTS = [at(path) for path in ("/", "/a/", "/a/b/", "/b/")]  # few, so that locks meet; each has something below it
 TOKENS = ["1", "2", "3", "4"]
 LOCKS = st.lists(
     st.builds(
