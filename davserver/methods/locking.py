@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from davserver.methods.guard import Guard, Passage, require_parent, writing
-from davserver.methods.permits import require_change, require_tree
+from davserver.methods.permits import require_change, require_permission, require_tree
 from davserver.protocol import xml, xml_out
 from davserver.protocol.errors import BadRequest, Conflict, LockConflict, Locked, NotFound, PreconditionFailed
 from davserver.protocol.headers import accepts, parse_depth, parse_lock_token, parse_timeout
@@ -26,15 +26,15 @@ XML = ("Content-Type", "application/xml; charset=utf-8")
 
 def lock(request: Request, shares: Shares) -> Response:
     """RFC 4918 §9.10. With a body: a new lock (201 when it made the resource). Without one: a refresh."""
-    depth = parse_depth(request.headers.get("Depth"), Depth.INFINITY)
-    if depth is Depth.ONE:
-        raise BadRequest("LOCK takes Depth: 0 or infinity.")  # RFC 4918 §9.10.3
     guard = Guard(request, shares)
     _require_no_file(guard)
     data = xml.read_body(request.body, guard.share.limits.xml)
     wishes = parse_timeout(request.headers.get("Timeout"))
     if not data:
-        return _refresh(guard, wishes)
+        return _refresh(guard, wishes)  # whatever Depth says: §9.10.2
+    depth = parse_depth(request.headers.get("Depth"), Depth.INFINITY)
+    if depth is Depth.ONE:
+        raise BadRequest("LOCK takes Depth: 0 or infinity.")  # RFC 4918 §9.10.3
     guard.fresh()
     info = xml.parse_lockinfo(data, guard.share.locks.policy.owner_limit)
 
@@ -87,13 +87,15 @@ def _target(guard: Guard) -> Node | None:
 
 
 def _require_lockable(guard: Guard, node: Node | None, depth: Depth) -> None:
-    """A lock keeps others from changing it: that is for those who may change it themselves, all of it."""
+    """A lock keeps others from changing it: that is for those who may change it themselves, all of it. Not for those
+    who may only put something into a folder."""
     request = guard.request
-    if node is not None and node.is_collection:
-        if depth is Depth.INFINITY:
-            require_tree(request, guard.share, request.path, node, Action.LOCK)
-    else:
+    if node is None or not node.is_collection:
         require_change(request, request.path, node)
+    elif depth is Depth.INFINITY:
+        require_tree(request, guard.share, request.path, node, Action.LOCK, Action.WRITE)
+    else:
+        require_permission(request, request.path, Action.WRITE)
 
 
 def _require_no_file(guard: Guard) -> None:

@@ -161,6 +161,8 @@ def test_only_the_holder_refreshes(alice: Dav, bob: Dav, place: str) -> None:
     assert refreshed.status == 200
     assert refreshed.texts("//D:timeout") == ["Second-1200"]
     assert refreshed.texts("//D:locktoken/D:href") == [token]
+    for depth in "0", "1", "infinity", "what":  # RFC 4918 §9.10.2: to be ignored
+        assert alice("LOCK", f"{place}/f", If=f"(<{token}>)", Depth=depth).status == 200
 
 
 def test_a_condition_sees_the_locks_of_everybody(alice: Dav, bob: Dav, place: str) -> None:

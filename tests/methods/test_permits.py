@@ -254,6 +254,8 @@ def test_a_tree_is_deleted_where_all_of_it_may_be(path: str, status: int, app: L
         ("/mixed/new", "0", 201),
         ("/inbox/new", "0", 201),
         ("/inbox/f.txt", "0", 403),
+        ("/inbox/", "0", 403),  # others put something into it too
+        ("/inbox/", "infinity", 403),
         ("/read/new", "0", 403),
         ("/read", "infinity", 403),
         ("/", "0", 403),
