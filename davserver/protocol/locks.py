@@ -186,6 +186,30 @@ class LockRequest:
     reason: str | None = None
     blocks_reads: bool = False
 
+    def granted(self, number: int, token: str, now: float, made: str | None, fence: int) -> Lock:
+        """The lock that comes of it. `fence`: the last that was given to a transaction, which this one then is for."""
+        fenced = self.kind is Kind.TRANSACTION
+        return Lock(
+            token=token,
+            root=self.root,
+            depth=self.depth,
+            scope=self.scope,
+            kind=self.kind,
+            principal=self.principal,
+            owner=self.owner,
+            created=now,
+            refreshed=now,
+            expires=None if self.timeout is None else now + self.timeout,
+            id=number,
+            client_address=self.client_address,
+            client_agent=self.client_agent,
+            reason=self.reason,
+            transaction_id=f"txn-{fence}" if fenced else None,
+            fence=fence if fenced else None,
+            blocks_reads=self.blocks_reads,
+            made=made,
+        )
+
 
 class StaleBreak(Enum):
     """Who may break a lock whose client has probably gone."""

@@ -56,6 +56,9 @@ from davserver.storage.lock_hold import LockHold, View
 from davserver.storage.lock_table import LockTable, Standing
 from davserver.storage.state import State
 
+#: Raises where a lock, as it is, is not to end now.
+Agree = Callable[[Lock, float], object]
+
 # RFC 4918 §16; used by LOCK refresh (§9.10.6) and UNLOCK (§9.11.1).
 _MATCHES = "lock-token-matches-request-uri"
 
@@ -214,7 +217,7 @@ class LockManager:
                 hold.require_reserved(request.root)
                 now, found = self._clear_way(hold, request, {lock.id for lock in granted}, breaking)
                 since = granted[0].created if granted else now
-                lock = _granted(request, found.number + 1, self._new_token(), since, made, found.fence)
+                lock = request.granted(found.number + 1, self._new_token(), since, made, found.fence)
                 self._table.insert(lock)
                 granted.append(lock)
         return granted
@@ -266,15 +269,24 @@ class LockManager:
                 raise PreconditionFailed("The lock has ended; it cannot be extended.")
             return [self._table.renew(lock, now, None if timeout is None else now + timeout) for lock in found]
 
-    def break_all(self, hold: LockHold, locks: Iterable[Lock], end: End, versions: Mapping[int, str]) -> list[Lock]:
+    def break_all(
+        self,
+        hold: LockHold,
+        locks: Iterable[Lock],
+        end: End,
+        versions: Mapping[int, str],
+        agree: Agree = lambda *_: None,
+    ) -> list[Lock]:
         """End some locks, whose roots are reserved, against their holders' will; those that were active still.
 
-        `versions`: what the locked files are now, by the lock's id.
+        `versions`: what the locked files are now, by the lock's id. `agree` is asked of each as it is, and now; when it
+        raises none of them ends.
         """
         with self._transaction():
             now = self._clock.advance()
             found = [lock for lock in self._again(locks) if lock.is_active(now)]
             for lock in found:
+                agree(lock, now)
                 hold.require_reserved(lock.root)
                 self._table.end(lock, replace(end, at=now, version=versions.get(lock.id)))
             return found
@@ -393,27 +405,3 @@ class LockManager:
 def _how(lock: Lock, now: float) -> Ending | None:
     end = lock.ending(now)
     return None if end is None else end.how
-
-
-def _granted(request: LockRequest, number: int, token: str, now: float, made: str | None, fence: int) -> Lock:
-    fenced = request.kind is Kind.TRANSACTION
-    return Lock(
-        token=token,
-        root=request.root,
-        depth=request.depth,
-        scope=request.scope,
-        kind=request.kind,
-        principal=request.principal,
-        owner=request.owner,
-        created=now,
-        refreshed=now,
-        expires=None if request.timeout is None else now + request.timeout,
-        id=number,
-        client_address=request.client_address,
-        client_agent=request.client_agent,
-        reason=request.reason,
-        transaction_id=f"txn-{fence}" if fenced else None,
-        fence=fence if fenced else None,
-        blocks_reads=request.blocks_reads,
-        made=made,
-    )

@@ -22,6 +22,7 @@ from davserver.protocol.messages import Client
 from davserver.protocol.paths import DavPath
 from davserver.storage.lock_events import KEEP_EVENTS, LockEvents, What
 from davserver.storage.lock_keeper import LockKeeper
+from davserver.storage.lock_manager import Agree
 from davserver.storage.share import Shares
 
 #: Characters of a reason: a sentence, not a document.
@@ -110,8 +111,9 @@ class LockService:
             raise NotFound(f"Lock {number} has ended.")
         return lock
 
-    def break_lock(self, number: int, by: Principal, reason: str) -> Lock:
-        """End a lock against its holder's will; of a transaction all its locks. Raises NotFound, BadRequest.
+    def break_lock(self, number: int, by: Principal, reason: str, agree: Agree = lambda *_: None) -> Lock:
+        """End a lock against its holder's will; of a transaction all its locks. Raises NotFound, BadRequest; what
+        `agree` raises of one of them as it is then, and the time.
 
         The holder's next save is still accepted if nobody has written to the file, or locked it, until then.
         """
@@ -123,7 +125,7 @@ class LockService:
         with self._locks.hold([each.root for each in together], principal=by, tokens=frozenset()) as hold:
             versions = {each.id: self.keeper.version(each.root) for each in together}
             known = {each: version for each, version in versions.items() if version is not None}
-            broken = self._locks.break_all(hold, together, End(Ending.BROKEN, 0, by, why), known)
+            broken = self._locks.break_all(hold, together, End(Ending.BROKEN, 0, by, why), known, agree)
         if not broken:
             raise NotFound(f"Lock {number} has ended.")
         for each in broken:

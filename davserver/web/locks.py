@@ -64,13 +64,15 @@ class Locks:
         if caller.owns(lock) and not (breaks and reason):
             return self._end_own(caller, lock)
         if not breaks:
-            raise NotPermitted(
-                "You may not break this lock: that is for its holder, and for the users that locks.breakers names.",
-                paths=[lock.root],
-            )
+            raise _not_yours_to_break(lock)
         if reason is None:
             raise BadRequest("Say why the lock is broken, with ?reason=…: its holder will be told.")
-        self.service.break_lock(number, caller.principal, reason)
+
+        def agree(found: Lock, now: float) -> None:
+            if not caller.may_break(found, self.policy, now):
+                raise _not_yours_to_break(found)  # it was stale, and has been refreshed in this very moment
+
+        self.service.break_lock(number, caller.principal, reason, agree)
         return Answer(204)
 
     def model(self, caller: Caller, lock: Lock) -> LockModel:
@@ -171,3 +173,10 @@ class Locks:
 
 def _filter(query: LocksQuery, path: DavPath | None) -> LockFilter:
     return LockFilter(path, query.holder, None if query.kind is None else Kind(query.kind), query.stale)
+
+
+def _not_yours_to_break(lock: Lock) -> NotPermitted:
+    return NotPermitted(
+        "You may not break this lock: that is for its holder, and for the users that locks.breakers names.",
+        paths=[lock.root],
+    )

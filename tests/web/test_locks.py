@@ -13,7 +13,9 @@ from wire import Answer
 
 from davserver.access.permissions import Everywhere
 from davserver.protocol.messages import Action
+from davserver.protocol.paths import DavPath
 from davserver.storage import lock_service
+from davserver.storage.lock_keeper import LockKeeper
 
 
 def ids(answer: Answer) -> list[int]:
@@ -222,3 +224,28 @@ def test_who_may_write_may_break_what_is_stale_where_the_settings_say_so(tmp_pat
         assert carol("DELETE", "/locks/1?reason=x").status == 403
         restrict(client, "carol", Everywhere(tuple(Action)))
         assert carol("DELETE", "/locks/1?reason=gone").status == 204
+
+
+def test_what_is_refreshed_while_somebody_breaks_it_is_not_stale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users = {name: {"password": QUICK.hash(name)} for name in ("alice", "carol")}
+    now = [1e9]
+    locks = {"stale_break": "writers"}
+    with local(tmp_path, clock=lambda: now[0], users=users, anonymous="none", locks=locks) as client:
+        alice, carol = (User(client, name) for name in ("alice", "carol"))
+        token = alice.lock("/f").token
+        version = LockKeeper.version
+
+        def refresh(keeper: LockKeeper, path: DavPath) -> str | None:
+            monkeypatch.undo()
+            assert alice.dav("LOCK", "/f", If=f"(<{token}>)").status == 200
+            return version(keeper, path)
+
+        now[0] += 100
+        assert alice.dav("LOCK", "/f", If=f"(<{token}>)").status == 200
+        now[0] += 200
+        assert carol("GET", "/locks/1").json["can_break"] is True
+        monkeypatch.setattr(LockKeeper, "version", refresh)
+        assert carol("DELETE", "/locks/1?reason=gone").status == 403
+        assert carol.dav("PUT", "/f", b"x").status == 423
