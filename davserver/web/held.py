@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from davserver.methods.guard import require_writable
-from davserver.methods.permits import require_change, require_tree
+from davserver.methods.permits import require_change, require_permission, require_tree
 from davserver.protocol.errors import Forbidden, NotFound, NotPermitted
 from davserver.protocol.locks import Kind, Lock
 from davserver.protocol.messages import Action
@@ -107,6 +107,7 @@ class Held:
         if node is not None and node.is_collection:
             require_tree(caller, share, path, node, Action.LOCK)
         else:
+            require_permission(caller, path, Action.LOCK)
             require_change(caller, path, node)
         require_writable(share, path)
         return path
