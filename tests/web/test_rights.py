@@ -64,6 +64,14 @@ def test_where_nobody_may_lock_nothing_is_held(path: str, carol: User) -> None:
     assert carol.dav("PUT", "/unlockable/another", b"x").status == 201
 
 
+def test_a_drop_box_is_not_held_by_those_who_drop(alice: User, carol: User) -> None:
+    for path, status in ("/inbox", 403), ("/inbox/f", 403), ("/inbox/new", 201):
+        assert carol("POST", "/transactions", {"paths": [path]}).status == status, path
+    assert carol("POST", "/checkouts", {"path": "/inbox"}).status == 403
+    assert alice("POST", "/checkouts", {"path": "/read"}).status == 201
+    assert alice.dav("PUT", "/inbox/another", b"x").status == 201
+
+
 def test_locks_are_seen_where_one_may_read(alice: User, carol: User) -> None:
     for path in "/locked/secret/f", "/read/f", "/locked/open/f":
         assert alice("POST", "/checkouts", {"path": path}).status == 201
