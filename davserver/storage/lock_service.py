@@ -110,6 +110,10 @@ class LockService:
             raise NotFound(f"Lock {number} has ended.")
         return lock
 
+    def together(self, lock: Lock) -> list[Lock]:
+        """What ends with an active lock: itself, or all locks of its transaction; none where that has just ended."""
+        return [lock] if lock.transaction_id is None else self._locks.of_transaction(lock.transaction_id)
+
     def break_lock(self, number: int, by: Principal, reason: str) -> Lock:
         """End a lock against its holder's will; of a transaction all its locks. Raises NotFound, BadRequest.
 
@@ -119,7 +123,7 @@ class LockService:
         if not why:
             raise BadRequest("Say why the lock is broken: its holder will be told.")
         lock = self.get(number)
-        together = [lock] if lock.transaction_id is None else self._locks.of_transaction(lock.transaction_id)
+        together = self.together(lock)
         with self._locks.hold([each.root for each in together], principal=by, tokens=frozenset()) as hold:
             versions = {each.id: self.keeper.version(each.root) for each in together}
             known = {each: version for each, version in versions.items() if version is not None}
