@@ -18,9 +18,8 @@ from typing import Annotated, Any, Literal, get_args
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
-from davserver.names import require_group_name, require_user_name
 from davserver.setting_types import UNIX, Auto, Bytes, Seconds, SecondsOrNone, Section, count, networks, parse_duration
-from davserver.settings_access import AuthSettings, CorsSettings, RuleSettings, UserSettings
+from davserver.settings_access import AuthSettings, CorsSettings, GroupName, Name, RuleSettings, UserName, UserSettings
 from davserver.sources import SettingsError, Source, from_defaults, from_environment, from_file
 from davserver.webhook_settings import WebhookSettings
 
@@ -93,7 +92,7 @@ class LockSettings(Section):
     #: Who is told the name of somebody else who holds a lock: users who log in, everyone, or none.
     reveal_holder: Literal["users", "none", "everyone"] = "users"
     #: Users and @groups who may break any lock.
-    breakers: list[str] = Field(default_factory=list)
+    breakers: list[Name] = Field(default_factory=list)
     #: Who may break a lock whose client has probably gone.
     stale_break: Literal["breakers", "writers"] = "breakers"
 
@@ -203,11 +202,11 @@ class Settings(Section):
     #: What is served, by URL path.
     shares: dict[str, ShareSettings] = Field(default_factory=dict)
     #: Who may log in. With users and no `anonymous`, everybody must.
-    users: dict[str, UserSettings] = Field(default_factory=dict)
+    users: dict[UserName, UserSettings] = Field(default_factory=dict)
     #: Users of each group, beside the groups that users name themselves.
-    groups: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    groups: dict[GroupName, tuple[Name, ...]] = Field(default_factory=dict)
     #: Users and @groups that may break any lock and set maintenance.
-    administrators: tuple[str, ...] = ()
+    administrators: tuple[Name, ...] = ()
     #: Who may do what where; the first that fits decides, what none fits is not allowed. None: users may do everything.
     rules: tuple[RuleSettings, ...] = ()
     #: What is allowed without a login; null: everything on loopback when there are no users, else nothing.
@@ -256,20 +255,6 @@ class Settings(Section):
             if key in seen:
                 raise ValueError(f"{path!r} and {seen[key]!r} are the same path")
             seen[key] = path
-        return value
-
-    @field_validator("users")
-    @classmethod
-    def _user_names(cls, value: dict[str, UserSettings]) -> dict[str, UserSettings]:
-        for name in value:
-            require_user_name(name)
-        return value
-
-    @field_validator("groups")
-    @classmethod
-    def _group_names(cls, value: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-        for name in value:
-            require_group_name(name)
         return value
 
     @model_validator(mode="after")
@@ -351,21 +336,18 @@ def _add_digests(merged: dict[str, Any], passwords: Mapping[str, str]) -> None:
 
 
 class _Users(Section):
-    users: dict[str, UserSettings]
+    users: dict[UserName, UserSettings]
 
 
 def parse_users(text: str) -> dict[str, UserSettings]:
     """A file of users: what stands below `users` in the configuration. Raises ValueError."""
     try:
         values = yaml.safe_load(text)
-        users = _Users.model_validate({"users": {} if values is None else values}).users
+        return _Users.model_validate({"users": {} if values is None else values}).users
     except yaml.YAMLError as error:
         raise ValueError(f"this is not YAML: {error}") from error
     except ValidationError as error:
-        raise ValueError(_sentence(error, {}).removeprefix("settings: ")) from error
-    for name in users:
-        require_user_name(name)
-    return users
+        raise ValueError(_sentence(error, {}).removeprefix("settings: ").removesuffix(".")) from error
 
 
 def _merge(into: dict[str, Any], source: Source, path: tuple[str, ...], places: dict[tuple[str, ...], str]) -> None:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from davserver.names import require_group_name
+from davserver.names import require_composed, require_group_name, require_user_name
 from davserver.setting_types import Seconds, Section
+
+UserName = Annotated[str, AfterValidator(require_user_name)]
+GroupName = Annotated[str, AfterValidator(require_group_name)]
+#: A user or a @group, where it is referred to.
+Name = Annotated[str, AfterValidator(require_composed)]
 
 _HASH = re.compile(r"\$argon2(id|i|d)\$|\$2[aby]\$")
 
@@ -19,7 +24,7 @@ class UserSettings(Section):
     password: str | None = None
     #: Shown to others as the holder of a lock; the user's name where it is empty.
     display_name: str = ""
-    groups: tuple[str, ...] = ()
+    groups: tuple[GroupName, ...] = ()
     #: What Digest logins need, made by `davserver hash-password --digest NAME`.
     digest: tuple[str, ...] = ()
 
@@ -28,13 +33,6 @@ class UserSettings(Section):
     def _hashed(cls, value: str | None) -> str | None:
         if value is not None and not _HASH.match(value):
             raise ValueError("must be a hash, not a password: make one with `davserver hash-password`")
-        return value
-
-    @field_validator("groups")
-    @classmethod
-    def _groups(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for name in value:
-            require_group_name(name)
         return value
 
     @field_validator("digest")
@@ -51,7 +49,7 @@ class RuleSettings(Section):
     #: What it is about, with all that is below. `*`, `?`, `[a-z]` within a name; `**` for any folders; `{user}`.
     path: str
     #: A user, @group, anonymous (whoever does not log in), authenticated (whoever does), everyone; or a list of these.
-    who: tuple[str, ...]
+    who: tuple[Name, ...]
     #: r, rw, w (create only: a drop box), none, or letters of crud.
     allow: str
     #: Whoever may write may also lock.

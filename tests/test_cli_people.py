@@ -82,6 +82,7 @@ def test_a_user_is_added_changed_listed_and_removed(config: Path) -> None:
         (("user", "remove", "nobody"), "", "There is no user nobody in that file"),
         (("user", "add", "a:b"), "x\n", "cannot be a user name"),
         (("user", "add", "anonymous"), "x\n", "cannot be a user name"),
+        (("user", "add", "jose\u0301"), "x\n", "in Unicode's composed form (NFC) it is 'jos\\xe9'"),
         (("user", "add", "alice"), "\n", "The password is empty."),
         (("app-password", "create", "alice", "phone"), "", "There is no state in"),
         (("user", "list"), "", "auth.users_file: "),

@@ -26,7 +26,7 @@ from davserver.access.memory import Known, Memory
 from davserver.access.permissions import STRANGERS
 from davserver.access.rules import Rules
 from davserver.access.throttle import network_of
-from davserver.names import require_user_name
+from davserver.names import composed, require_user_name
 from davserver.protocol.errors import Unauthorized
 from davserver.protocol.locks import ANYBODY, Principal
 from davserver.protocol.messages import Headers, Permissions, Reach
@@ -247,7 +247,7 @@ class Access:
         known = self._memory.fields.get(key)
         if known is not None and known.until > now:
             return known.identity
-        name = basic.text_of(field.encode("latin-1", "replace")).strip()
+        name = composed(basic.text_of(field.encode("latin-1", "replace")).strip())
         try:
             require_user_name(name)
         except ValueError:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import binascii
 from base64 import b64decode
 
+from davserver.names import composed
+
 #: What a Basic field that is malformed counts as: a login that is never right.
 NOBODY = ("", "")
 
@@ -26,7 +28,7 @@ def credentials(field: str | None) -> tuple[str, str] | None:
     name, colon, password = text.partition(":")
     if not colon:
         return NOBODY
-    return name.rpartition("\\")[2], password
+    return composed(name.rpartition("\\")[2]), password
 
 
 def text_of(data: bytes) -> str:

@@ -72,7 +72,11 @@ class Pattern:
     def _form(self, name: str) -> str:
         if not name.isascii():
             name = normalize("NFC", name)
-        return normalize("NFC", name.casefold()) if self._fold else name
+        return _folded(name) if self._fold else name
+
+
+def _folded(name: str) -> str:
+    return normalize("NFC", name.casefold())
 
 
 _Part = Callable[[str], object] | None
@@ -215,6 +219,14 @@ class Rules:
             own.add(name)
         rules = [*self._compiled(name, own), *self._compiled(name, {ANONYMOUS})]
         return _everywhere(rules) or Ruled(rules, greeted=True)
+
+    def alike(self, names: Iterable[str]) -> tuple[str, str] | None:
+        """Two of these users for whom `{user}` is one and the same, where case does not matter."""
+        if not any(fold and USER in rule.path for rule, fold in self._rules):
+            return None
+        seen: dict[str, str] = {}
+        pairs = ((seen.setdefault(_folded(name), name), name) for name in names)
+        return next((pair for pair in pairs if pair[0] != pair[1]), None)
 
     def _compiled(self, name: str, identities: Collection[str]) -> list[tuple[Pattern, Rights]]:
         found = []

@@ -39,12 +39,17 @@ class People:
             self._nonces.close()
 
     def access(self, settings: Settings) -> Access:
-        """Raises SettingsError where a file of accounts cannot be used."""
+        """Raises SettingsError where a file of accounts cannot be used, or two users would have one folder."""
         auth = settings.auth
-        directory = directory_of(settings)
+        directory, rules = directory_of(settings), rules_of(settings)
+        if pair := rules.alike(directory.names()):
+            raise SettingsError(
+                f"The users {pair[0]} and {pair[1]} would share what {{user}} stands for in a share in which case does "
+                "not matter (case_insensitive); give one of them another name."
+            )
         return Access(
             directory,
-            rules_of(settings),
+            rules,
             realm=auth.realm,
             offer_basic=auth.basic,
             digest=self._digest(directory, auth.realm) if auth.digest else None,

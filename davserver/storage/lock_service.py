@@ -111,6 +111,10 @@ class LockService:
             raise NotFound(f"Lock {number} has ended.")
         return lock
 
+    def together(self, lock: Lock) -> list[Lock]:
+        """What ends with an active lock: itself, or all locks of its transaction; none where that has just ended."""
+        return [lock] if lock.transaction_id is None else self._locks.of_transaction(lock.transaction_id)
+
     def break_lock(self, number: int, by: Principal, reason: str, agree: Agree = lambda *_: None) -> Lock:
         """End a lock against its holder's will; of a transaction all its locks. Raises NotFound, BadRequest; what
         `agree` raises of one of them as it is then, and the time.
@@ -121,7 +125,7 @@ class LockService:
         if not why:
             raise BadRequest("Say why the lock is broken: its holder will be told.")
         lock = self.get(number)
-        together = [lock] if lock.transaction_id is None else self._locks.of_transaction(lock.transaction_id)
+        together = self.together(lock)
         with self._locks.hold([each.root for each in together], principal=by, tokens=frozenset()) as hold:
             versions = {each.id: self.keeper.version(each.root) for each in together}
             known = {each: version for each, version in versions.items() if version is not None}

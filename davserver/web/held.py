@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from davserver.methods.guard import require_writable
-from davserver.methods.permits import require_change, require_tree
+from davserver.methods.permits import require_change, require_permission, require_tree
 from davserver.protocol.errors import Forbidden, NotFound, NotPermitted
 from davserver.protocol.locks import Kind, Lock
 from davserver.protocol.messages import Action
@@ -35,7 +35,9 @@ class Held:
         return self._shown(caller, number, Kind.CHECKOUT)
 
     def extend_checkout(self, caller: Caller, number: int, body: ExtendBody) -> Answer:
-        return self._extended(caller, number, Kind.CHECKOUT, body)
+        lock = self._of(caller, number, Kind.CHECKOUT)
+        self._require_still(caller, lock)
+        return self._extended(caller, lock, body)
 
     def end_checkout(self, caller: Caller, number: int) -> Answer:
         self._of(caller, number, Kind.CHECKOUT)
@@ -54,10 +56,9 @@ class Held:
         return Answer(200, self._transaction(caller, self._seen(caller, transaction_id)))
 
     def renew(self, caller: Caller, transaction_id: str, body: ExtendBody) -> Answer:
-        self._seen(caller, transaction_id)
-        return Answer(
-            200, self._transaction(caller, self._service.renew(transaction_id, caller.principal, body.seconds))
-        )
+        self._require_still(caller, *self._seen(caller, transaction_id).locks)
+        renewed = self._service.renew(transaction_id, caller.principal, body.seconds)
+        return Answer(200, self._transaction(caller, renewed))
 
     def finish(self, caller: Caller, transaction_id: str) -> Answer:
         self._seen(caller, transaction_id)
@@ -84,8 +85,9 @@ class Held:
         return self._shown(caller, number, Kind.MAINTENANCE)
 
     def extend_maintenance(self, caller: Caller, number: int, body: ExtendBody) -> Answer:
-        caller.require_powers("Maintenance")
-        return self._extended(caller, number, Kind.MAINTENANCE, body)
+        caller.require_administrator("Maintenance")
+        lock = self._of(caller, number, Kind.MAINTENANCE)
+        return self._extended(caller, lock, body)
 
     def end_maintenance(self, caller: Caller, number: int) -> Answer:
         caller.require_powers("Maintenance")
@@ -100,16 +102,26 @@ class Held:
     # --- inside
 
     def _lockable(self, caller: Caller, text: str) -> DavPath:
-        """A lock keeps others from changing it: that is for those who may change it themselves, all of it."""
         path = self._places.find(text)
+        self._require_lockable(caller, path)
+        return path
+
+    def _require_lockable(self, caller: Caller, path: DavPath) -> None:
+        """A lock keeps others from changing it: that is for those who may change it themselves, all of it."""
         share = self._places.shares.of(path)
         node = share.tree.stat(path)
         if node is not None and node.is_collection:
-            require_tree(caller, share, path, node, Action.LOCK)
+            require_tree(caller, share, path, node, Action.LOCK, Action.WRITE)
         else:
+            require_permission(caller, path, Action.LOCK)
             require_change(caller, path, node)
         require_writable(share, path)
-        return path
+
+    def _require_still(self, caller: Caller, *locks: Lock) -> None:
+        """To hold them for longer takes the rights that making them took; to end them takes none."""
+        for lock in locks:
+            if lock.principal == caller.principal:  # that somebody else's are not extended is for the service to say
+                self._require_lockable(caller, lock.root)
 
     def _of(self, caller: Caller, number: int, kind: Kind) -> Lock:
         lock = caller.require_sees(self._service.get(number))
@@ -120,10 +132,9 @@ class Held:
     def _shown(self, caller: Caller, number: int, kind: Kind) -> Answer:
         return Answer(200, self._locks.model(caller, self._of(caller, number, kind)))
 
-    def _extended(self, caller: Caller, number: int, kind: Kind, body: ExtendBody) -> Answer:
-        self._of(caller, number, kind)
-        lock = self._service.extend(number, caller.principal, body.seconds)
-        return Answer(200, self._locks.model(caller, lock))
+    def _extended(self, caller: Caller, lock: Lock, body: ExtendBody) -> Answer:
+        extended = self._service.extend(lock.id, caller.principal, body.seconds)
+        return Answer(200, self._locks.model(caller, extended))
 
     def _made(self, caller: Caller, lock: Lock, kind: str) -> Answer:
         location = f"{self._base}/{kind}/{lock.id}"

@@ -77,7 +77,7 @@ class Locks:
 
     def model(self, caller: Caller, lock: Lock) -> LockModel:
         now = self._now()
-        can_break = caller.may_end(lock, self.policy, now)
+        can_break = caller.may_end(lock, self.policy, now) and self._sees_together(caller, lock)
         details = lock_details(lock, caller.viewer, now, self.places.prefix)
         if not can_break and not caller.owns(lock):
             details.pop("client", None)
@@ -153,7 +153,18 @@ class Locks:
                 return found
         return []
 
+    def _sees_together(self, caller: Caller, lock: Lock) -> bool:
+        """Whoever may only use a part of the server ends nothing outside of it."""
+        if lock.transaction_id is None or caller.reach.has_powers:
+            return True
+        return all(map(caller.sees, self.service.together(lock)))
+
     def _end_own(self, caller: Caller, lock: Lock) -> Answer:
+        if not self._sees_together(caller, lock):
+            raise NotPermitted(
+                "This lock ends with the others of its transaction, which this app password is not for.",
+                paths=[lock.root],
+            )
         if lock.kind is Kind.TRANSACTION and lock.transaction_id is not None:
             self.service.finish(lock.transaction_id, caller.principal)
         elif lock.kind is Kind.MAINTENANCE:

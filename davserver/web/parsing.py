@@ -25,9 +25,11 @@ _Model = TypeVar("_Model", bound=BaseModel)
 
 def query_of(operation: Operation) -> BaseModel:
     try:
-        pairs = parse_qsl(request.environ["QUERY_STRING"], keep_blank_values=True, errors="strict", max_num_fields=100)
+        # Letters beyond ASCII may stand as they are; PEP 3333 has each byte as one character.
+        text = request.environ["QUERY_STRING"].encode("latin-1").decode("utf-8")
+        pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=100)
     except UnicodeDecodeError as error:
-        raise BadRequest("The query of the URL must be percent-encoded UTF-8.") from error
+        raise BadRequest("The query of the URL must be UTF-8, percent-encoded or as it is.") from error
     except ValueError as error:
         raise BadRequest("The query of the URL has too many fields.") from error
     fields = dict(pairs)

@@ -108,6 +108,7 @@ def refused(access: Access, *arguments: Any, **fields: Any) -> list[str]:
         (basic("DOMAIN\\\\alice:x"), ("alice", "x")),
         (basic("ü:ö"), ("ü", "ö")),
         (basic("ü:ö".encode("latin-1")), ("ü", "ö")),
+        (basic("u\u0308:o\u0308"), ("ü", "o\u0308")),
         (basic(":"), ("", "")),
     ],
 )
@@ -324,6 +325,8 @@ def test_a_proxy_names_the_user() -> None:
     assert identity.principal.display_name == "Alice Smith"
     assert access.identify(asking(proxied=True, Remote_User="alice")) is identity
     stranger = access.identify(asking(proxied=True, Remote_User="J\u00c3\u00bcrgen"))
+    same = access.identify(asking(proxied=True, Remote_User="Ju\u0308rgen".encode().decode("latin-1")))
+    assert same.principal == stranger.principal
     assert stranger.principal.name == "Jürgen"
     # Its own login is none of ours.
     assert access.identify(asking(basic("x:y"), proxied=True, Remote_User="bob")).principal.name == "bob"

@@ -37,6 +37,13 @@ def basic(name: str, password: str = "x") -> str:
         ({"users": {"a": {"digest": ["0" * 32, "1" * 32]}}}, "at most"),
         ({"users": {"@a": {}}}, "cannot be a user name"),
         ({"users": {"everyone": {}}}, "stands for many"),
+        ({"users": {"jose\u0301": {}}}, r"in Unicode's composed form \(NFC\) it is 'jos\\xe9'"),
+        ({"users": {"a": {"groups": ["jose\u0301"]}}}, "NFC"),
+        ({"groups": {"jose\u0301": []}}, "NFC"),
+        ({"groups": {"a": ["jose\u0301"]}}, "NFC"),
+        ({"administrators": ["jose\u0301"]}, "NFC"),
+        ({"locks": {"breakers": ["@jose\u0301"]}}, "NFC"),
+        ({"rules": [{"path": "/", "who": "jose\u0301", "allow": "r"}]}, "NFC"),
         ({"groups": {"": []}}, "cannot be the name of a group"),
         ({"rules": [{"path": "docs", "who": "a", "allow": "r"}]}, "is no path"),
         ({"rules": [{"path": "/a/../b", "who": "a", "allow": "r"}]}, "is no path"),
@@ -197,6 +204,26 @@ def test_what_changes_while_the_server_runs(tmp_path: Path) -> None:
         with pytest.raises(SettingsError, match="htpasswd_file"):
             take_over(running.server, settings(shares=shares, auth={"htpasswd_file": "/none"}))
         assert bob("GET", "/").status == 200
+
+
+ALIKE = {"Bob": {"password": HASH}, "bob": {"password": HASH}}
+
+
+def test_users_that_would_share_a_folder_where_case_does_not_matter_stop_the_start(tmp_path: Path) -> None:
+    folder = tmp_path / "homes"
+    folder.mkdir()
+    own = {"/home": {"directory": f"{folder}/{{user}}", "case_insensitive": True}}
+    ruled = {"/home": {"directory": str(folder), "case_insensitive": True}}
+    rules = [{"path": "/home/{user}", "who": "authenticated", "allow": "rw"}]
+    for values in {"shares": own}, {"shares": ruled, "rules": rules}:
+        with (
+            pytest.raises(SettingsError, match="Bob and bob"),
+            local(tmp_path, users=ALIKE, anonymous=None, **values),
+        ):
+            pass
+    for values in {"shares": ruled}, {"rules": rules}:
+        with local(tmp_path, users=ALIKE, anonymous=None, **values) as client:
+            assert client("OPTIONS", "/", Authorization=basic("Bob")).status == 200
 
 
 def test_a_folder_that_cannot_be_made_for_a_user_is_told_and_no_more(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,27 @@ def test_the_life_of_a_transaction(alice: User, carol: User) -> None:
     assert alice.dav("PUT", "/f", b"z", **named).status == 412
     assert carol.dav("PUT", "/f", b"z").status == 204
     assert alice("POST", "/transactions", {"paths": ["/f"]}).json["fencing_number"] == 2
+
+
+@pytest.mark.parametrize(
+    ("method", "fields", "status"),
+    [
+        ("GET", {}, 200),
+        ("HEAD", {}, 200),
+        ("PROPFIND", {"Depth": "0"}, 207),
+        ("PUT", {}, 412),
+        ("DELETE", {}, 412),
+        ("COPY", {"Destination": "/new"}, 412),
+        ("MOVE", {"Destination": "/new"}, 412),
+        ("LOCK", {}, 412),
+    ],
+)
+def test_after_the_end_of_a_transaction(method: str, fields: dict[str, str], status: int, alice: User) -> None:
+    """Who still names it reads, and changes nothing."""
+    named = alice("POST", "/transactions", {"paths": ["/other"]}).json["transaction_id"]
+    assert alice("DELETE", f"/transactions/{named}").status == 204
+    ask = alice.lock if method == "LOCK" else partial(alice.dav, method)
+    assert ask("/f", Transaction_Id=named, **fields).status == status
 
 
 def test_all_or_nothing(alice: User, carol: User) -> None:

@@ -153,6 +153,22 @@ def test_outside_of_a_part_locks_are_not_even_seen(client: Local, alice: User) -
         assert part(method, path).status == 404
 
 
+def test_a_transaction_that_is_partly_outside_is_not_ended(client: Local, alice: User) -> None:
+    begun = alice("POST", "/transactions", {"paths": ["/docs/f", "/h"]}).json
+    inside, outside = (f"/locks/{lock['id']}" for lock in begun["locks"])
+    part, whole = device(client, "alice", path="/docs"), device(client, "alice")
+    assert part("GET", outside).status == part("DELETE", outside).status == 404
+    assert part("DELETE", f"/transactions/{begun['transaction_id']}").status == 404
+    assert part("GET", inside).json["can_break"] is False
+    for suffix in "", "?reason=x":
+        refused = part("DELETE", inside + suffix)
+        assert (refused.status, "app password" in refused.json["detail"]) == (403, True)
+    assert alice("GET", f"/transactions/{begun['transaction_id']}").json == begun
+    assert whole("GET", inside).json["can_break"] is True
+    assert whole("DELETE", inside).status == 204
+    assert alice("GET", "/locks").json == {"locks": []}
+
+
 def test_a_stale_lock_is_not_broken_by_who_may_not_write_there(tmp_path: Path) -> None:
     now = [1_800_000_000.0]
     settings = {**SETTINGS, "locks": {"stale_break": "writers"}}

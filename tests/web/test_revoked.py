@@ -114,6 +114,54 @@ def test_every_worker_knows_within_a_second(named: dict[str, Any], people: Peopl
         assert {carol("GET", "/locks/1").json["can_break"] for carol in carols} == {True}
 
 
+def test_whoever_loses_the_right_ends_what_they_hold_and_keeps_it_no_longer(people: People, tmp_path: Path) -> None:
+    clock = Clock()
+    rules = [
+        {"path": "/gone", "who": "@crew", "allow": "rw"},
+        {"path": "/left", "who": "@crew", "allow": "rw"},
+        {"path": "/left", "who": "carol", "allow": "r"},
+        {"path": "/", "who": "alice", "allow": "rw"},
+    ]
+    people.write(carol=["crew"])
+    with local(tmp_path, clock=clock, rules=rules, **people.settings | {"anonymous": None}) as client:
+        alice, carol = User(client, "alice"), User(client, "carol")
+        for folder in "/gone", "/left":
+            assert alice.dav("MKCOL", folder).status == 201
+            assert alice.dav("PUT", f"{folder}/f", b"x").status == 201
+        held = {
+            carol("POST", "/checkouts", {"path": "/gone/f"}).headers["location"]: 404,
+            carol("POST", "/checkouts", {"path": "/left/f"}).headers["location"]: 403,
+            carol("POST", "/transactions", {"paths": ["/left/new", "/gone/new"]}).headers["location"]: 403,
+        }
+        held = {location.removeprefix(BASE): status for location, status in held.items()}
+        for location in held:
+            assert carol("PATCH", location, {"seconds": 60}).status == 200
+        people.write()
+        clock.now += LOOK_SECONDS
+        before = {location: carol("GET", location).body for location in held}
+        for location, status in held.items():
+            assert alice("PATCH", location, {"seconds": 60}).json["detail"].endswith("somebody else's.")
+            assert carol("PATCH", location, {"seconds": 2592000}).status == status, location
+            assert carol("GET", location).body == before[location]
+            assert carol("DELETE", location).status == 204
+
+
+@pytest.mark.parametrize("named", POWERS)
+def test_whoever_loses_their_powers_ends_their_maintenance(
+    named: dict[str, Any], people: People, tmp_path: Path
+) -> None:
+    clock = Clock()
+    people.write(bob=["boss"])
+    with local(tmp_path, clock=clock, **people.settings, **named) as client:
+        bob = User(client, "bob")
+        assert bob("POST", "/maintenance", {"path": "/x", "reason": "x", "seconds": 60}).status == 201
+        assert bob("PATCH", "/maintenance/1", {"seconds": 60}).status == 200
+        people.write()
+        clock.now += LOOK_SECONDS
+        assert bob("PATCH", "/maintenance/1", {"seconds": 3600}).status == 403
+        assert bob("DELETE", "/maintenance/1").status == 204
+
+
 # --- whoever listens, and whoever waits
 
 

@@ -15,6 +15,8 @@ RULES: list[dict[str, Any]] = [
     {"path": "/locked/secret", "who": "carol", "allow": "none"},
     {"path": "/locked", "who": "carol", "allow": "rw"},
     {"path": "/read", "who": "carol", "allow": "r"},
+    {"path": "/unlockable", "who": "carol", "allow": "rw", "lock": False},
+    {"path": "/inbox", "who": "carol", "allow": "w"},
     {"path": "/", "who": "alice", "allow": "rw"},
     {"path": "/", "who": "bob", "allow": "r"},
 ]
@@ -30,9 +32,9 @@ def client(tmp_path: Path) -> Iterator[Local]:
         cors={"allowed_origins": ["https://app.example"], "allow_credentials": True},
     ) as client:
         alice = User(client, "alice")
-        for folder in "/locked", "/locked/secret", "/locked/open", "/read":
+        for folder in "/locked", "/locked/secret", "/locked/open", "/read", "/unlockable", "/inbox":
             assert alice.dav("MKCOL", folder).status == 201
-        for file in "/locked/open/f", "/locked/secret/f", "/read/f":
+        for file in "/locked/open/f", "/locked/secret/f", "/read/f", "/unlockable/f", "/inbox/f":
             assert alice.dav("PUT", file, b"x").status == 201
         yield client
 
@@ -51,6 +53,23 @@ def test_what_may_not_be_changed_may_not_be_locked(carol: User) -> None:
         answer = carol("POST", "/transactions", {"paths": [path]})
         assert answer.status == status, (path, answer.body)
     assert carol("POST", "/checkouts", {"path": "/read/f"}).status == 403
+
+
+@pytest.mark.parametrize("path", ["/unlockable", "/unlockable/f", "/unlockable/new"])
+def test_where_nobody_may_lock_nothing_is_held(path: str, carol: User) -> None:
+    assert carol.lock(path).status == 403
+    assert carol("POST", "/transactions", {"paths": [path]}).status == 403
+    # Of what is not there a check-out says nothing else than WebDAV does, which may not lock it either.
+    assert carol("POST", "/checkouts", {"path": path}).status == 403
+    assert carol.dav("PUT", "/unlockable/another", b"x").status == 201
+
+
+def test_a_drop_box_is_not_held_by_those_who_drop(alice: User, carol: User) -> None:
+    for path, status in ("/inbox", 403), ("/inbox/f", 403), ("/inbox/new", 201):
+        assert carol("POST", "/transactions", {"paths": [path]}).status == status, path
+    assert carol("POST", "/checkouts", {"path": "/inbox"}).status == 403
+    assert alice("POST", "/checkouts", {"path": "/read"}).status == 201
+    assert alice.dav("PUT", "/inbox/another", b"x").status == 201
 
 
 def test_locks_are_seen_where_one_may_read(alice: User, carol: User) -> None:

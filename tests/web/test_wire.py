@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from apiworld import BASE, SETTINGS, login
 from serving import Running, serving
 
-AUTH = f"Authorization: {login('alice')['Authorization']}\r\n"
+AUTH, BOBS = (f"Authorization: {login(name)['Authorization']}\r\n" for name in ("alice", "bob"))
 JSON = "Content-Type: application/json\r\n"
 
 
@@ -21,8 +22,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield running
 
 
-def request(method: str, path: str, headers: str = "", body: bytes = b"", *, host: str = "Host: x\r\n") -> bytes:
-    return f"{method} {path} HTTP/1.1\r\n{host}{AUTH}{headers}\r\n".encode() + body
+def request(
+    method: str, path: str, headers: str = "", body: bytes = b"", *, host: str = "Host: x\r\n", auth: str = AUTH
+) -> bytes:
+    return f"{method} {path} HTTP/1.1\r\n{host}{auth}{headers}\r\n".encode() + body
 
 
 def posted(path: str, body: bytes, headers: str = "") -> bytes:
@@ -66,6 +69,30 @@ def test_a_connection_goes_on_after_every_answer(sent: bytes, status: int, serve
             assert json.loads(body)["status"] == status
         raw.send(GET_LOCKS)
         assert raw.answer()[0] == 200
+
+
+def test_letters_stand_in_a_query_as_they_are(server: Running) -> None:
+    (server.root / "größe.txt").write_text("x")
+    with server.raw() as raw:
+
+        def asked(sent: bytes) -> tuple[int, Any]:
+            raw.send(sent)
+            status, _, body = raw.answer()
+            return status, json.loads(body or b"null")
+
+        status, lock = asked(posted("/checkouts", '{"path": "/größe.txt"}'.encode()))
+        assert status == 201
+        for name in "größe.txt", "gr%C3%B6%C3%9Fe.txt", "gr%C3%B6ße.txt":
+            assert asked(request("GET", f"{BASE}/locks?path=/{name}"))[1]["locks"] == [lock], name
+            assert asked(request("GET", f"{BASE}/locks?path=/{name}&wait=1"))[0] == 204, name
+        for query in b"gr\xf6\xdfe.txt", b"gr\xc3", b"gr\xc3%B6":
+            status, refused = asked(request("GET", f"{BASE}/locks?path=/").replace(b"path=/", b"path=/" + query))
+            assert (status, "UTF-8" in refused["detail"]) == (400, True), query
+        assert asked(request("DELETE", f"{BASE}/locks/{lock['id']}", auth=BOBS))[0] == 400
+        assert asked(request("DELETE", f"{BASE}/locks/{lock['id']}?reason=für+dich", auth=BOBS))[0] == 204
+    with server.raw() as raw:
+        raw.send(request("GET", f"{BASE}/events?after=0&seconds=1"))
+        assert '"break_reason":"für dich"'.encode() in raw.answer()[2]
 
 
 def test_what_was_sent_at_once_is_answered_in_order(server: Running) -> None:
