@@ -99,9 +99,8 @@ def caddy_of_compose(folder: Path, port: int, behind: int) -> list[str]:
 
 
 def _caddy(folder: Path, text: str, name: str, upstream: str, port: int, behind: int) -> list[str]:
-    example = put_in(
-        text, (f"{name} {{", f"https://127.0.0.1:{port}, https://{NAME}:{port} {{\n\ttls {CERT} {KEY}"), (upstream, f"127.0.0.1:{behind}")
-    )
+    site = f"https://127.0.0.1:{port}, https://{NAME}:{port} {{\n\ttls {CERT} {KEY}"
+    example = put_in(text, (f"{name} {{", site), (upstream, f"127.0.0.1:{behind}"))
     options = "{\n\tadmin off\n\tauto_https disable_redirects\n\tskip_install_trust\n}\n"
     (folder / "Caddyfile").write_text(options + example)
     return ["caddy", "run", "--config", str(folder / "Caddyfile"), "--adapter", "caddyfile"]
