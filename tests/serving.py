@@ -17,6 +17,7 @@ from typing import Any
 from argon2 import PasswordHasher
 from wire import Dav, Raw
 
+from davserver.server.http.own_hosts import OwnHosts
 from davserver.server.http.server import DavServer, Limits
 from davserver.server.run import open_server
 from davserver.settings import Settings
@@ -49,10 +50,19 @@ class Running:
         return f"http://{self.host}:{self.port}{self.prefix}/"
 
 
+class AnyHost(OwnHosts):
+    """So that tests about something else may write any name into Host."""
+
+    def include(self, host: str) -> bool:
+        return True
+
+
 @contextmanager
-def serving(folder: Path, *, server_limits: Limits | None = None, **settings: Any) -> Iterator[Running]:
+def serving(
+    folder: Path, *, server_limits: Limits | None = None, any_host: bool = True, **settings: Any
+) -> Iterator[Running]:
     """A server in this process: `folder/share` at "/", state in `folder/state`. `server_limits`: in place of those
-    that the settings make, which have the patience of a server."""
+    that the settings make, which have the patience of a server. `any_host`: False where it is to mind its name."""
     root, state = folder / "share", folder / "state"
     root.mkdir(exist_ok=True)
     values: dict[str, Any] = {
@@ -66,6 +76,7 @@ def serving(folder: Path, *, server_limits: Limits | None = None, **settings: An
     with ExitStack() as stack:
         server = open_server(Settings(**values), str(state), stack)
         server.limits = server_limits or server.limits
+        server.own_hosts = AnyHost(()) if any_host else server.own_hosts
         loop = threading.Thread(target=server.serve)
         loop.start()
         port = 0 if isinstance(server.bind_addr, str) else server.bind_addr[1]

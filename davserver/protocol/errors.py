@@ -158,6 +158,12 @@ class HeaderFieldsTooLarge(Refused):
     status = 431
 
 
+class MisdirectedRequest(Refused):
+    """RFC 9110 §15.5.20: the name that it was sent to is none of this server's."""
+
+    status = 421
+
+
 class UnprocessableContent(Refused):
     """RFC 9110 §15.5.21: well-formed, and not what is meant. `faults`: (where, what is wrong there) of each."""
 

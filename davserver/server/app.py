@@ -32,6 +32,7 @@ from davserver.server.access_log import is_logging, log_access
 from davserver.server.compression import compressed
 from davserver.server.cors import Cors
 from davserver.server.dispatch import method_of, perform
+from davserver.server.misdirected import require_own_name
 from davserver.server.mount import Logged, Mount, Wsgi, environ_beside
 from davserver.server.people import People
 from davserver.server.principals import Acquaintances
@@ -153,7 +154,11 @@ class Terminal:
         method = method_of(environ["REQUEST_METHOD"])
         access = self.access
         asking = exchange.asking()
-        identity = access.identify(asking) if method.actions else _or_stranger(access, asking)[0]
+        if method.actions:
+            identity = access.identify(asking)
+            require_own_name(environ, identity, access, exchange.now)
+        else:
+            identity = _or_stranger(access, asking)[0]
         request = self._request(exchange, path, identity)
         try:
             return perform(method, request, self._shares)
@@ -181,6 +186,9 @@ class Terminal:
         """A page of the server's. Whether it needs a login is for the page to say."""
         access = self.access
         identity, unidentified = _or_stranger(access, exchange.asking())
+        if exchange.environ["REQUEST_METHOD"] != "OPTIONS" and page is not self._pages.get("health"):
+            # Whoever watches over the server calls it as they like, and is told nothing of what is in it.
+            require_own_name(exchange.environ, identity, access, exchange.now)
         try:
             return page(self._request(exchange, path, identity))
         except (NotPermitted, NotKnown) as refused:
@@ -211,10 +219,11 @@ class Terminal:
         return app, watch
 
     def _caller(self, environ: dict[str, Any]) -> Caller:
-        """Who asks, beside WebDAV as within. Raises Unauthorized, TooManyRequests."""
+        """Who asks, beside WebDAV as within. Raises Unauthorized, TooManyRequests, MisdirectedRequest."""
         exchange: _Exchange = environ[_EXCHANGE]
         access = self.access
         identity = access.identify(exchange.asking())
+        require_own_name(environ, identity, access, exchange.now)
         exchange.principal = identity.principal
         return self._as_caller(exchange, access, identity)
 

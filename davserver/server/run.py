@@ -9,12 +9,13 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from ipaddress import ip_address
 from mmap import mmap
-from socket import AF_UNIX, socket
+from socket import AF_UNIX, gethostname, socket
 
 from davserver.operations.figures import Figures
 from davserver.server.compose import open_app
 from davserver.server.heap import share_one_heap
 from davserver.server.http.balance import Balance
+from davserver.server.http.own_hosts import OwnHosts
 from davserver.server.http.proxies import TrustedProxies
 from davserver.server.http.server import DavServer, address_of
 from davserver.server.http.tls import TlsAdapter
@@ -107,6 +108,7 @@ def _open(
         limits=limits,
         drain_seconds=DRAIN_SECONDS,
         proxies=TrustedProxies(settings.trusted_proxies),
+        own_hosts=OwnHosts.of(gethostname(), settings.host),
         tls=tls,
         server_name=settings.server_header,
         balance=balance,

@@ -67,7 +67,10 @@ def nginx(folder: Path, server: Running, *lines: str) -> Iterator[int]:
     ids=["as it comes", "1.1, a proxy of ours", "1.1, a stranger", "1.1, with Host", "X-Forwarded-Host"],
 )
 def test_a_rename(lines: tuple[str, ...], trusted: list[str], status: int, tmp_path: Path) -> None:
-    with serving(tmp_path, trusted_proxies=trusted) as running, nginx(tmp_path / "nginx", running, *lines) as port:
+    with (
+        serving(tmp_path, any_host=False, trusted_proxies=trusted) as running,
+        nginx(tmp_path / "nginx", running, *lines) as port,
+    ):
         dav = Dav("127.0.0.1", port)
         for path in ("/f", "/g"):
             assert dav("PUT", path, b"content").status == 201
@@ -75,6 +78,22 @@ def test_a_rename(lines: tuple[str, ...], trusted: list[str], status: int, tmp_p
             answer = dav("MOVE", source, Destination=f"{scheme}://127.0.0.1:{port}{source}-new")
             assert answer.status == status
             assert dav("GET", f"{source}-new" if status == 201 else source).body == b"content"
+        dav.close()
+
+
+@pytest.mark.parametrize(("trusted", "status"), [(["127.0.0.1"], 201), ([], 421)], ids=["ours", "a stranger"])
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_a_name_that_this_machine_does_not_have(version: str, trusted: list[str], status: int, tmp_path: Path) -> None:
+    """Nobody logs in: a proxy that is not known might be a web page of elsewhere (DNS rebinding)."""
+    lines = f"proxy_http_version {version};", "proxy_set_header Host files.example.org;"
+    with (
+        serving(tmp_path, any_host=False, trusted_proxies=trusted) as running,
+        nginx(tmp_path / "nginx", running, *lines) as port,
+    ):
+        dav = Dav("127.0.0.1", port)
+        answer = dav("PUT", "/f", b"content")
+        assert answer.status == status
+        assert (b"files.example.org" in answer.body and b"trusted_proxies" in answer.body) is (status == 421)
         dav.close()
 
 

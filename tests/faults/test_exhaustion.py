@@ -131,7 +131,8 @@ def test_no_thread_can_be_started_any_more(tmp_path: Path) -> None:
         with no_more_threads(pid), contextlib.ExitStack() as stack:
             slow = [stack.enter_context(server.raw()) for _ in range(20)]
             for number, upload in enumerate(slow):
-                upload.send(f"PUT /slow{number} HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\nbegun".encode())
+                head = f"PUT /slow{number} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n"
+                upload.send(head.encode() + b"begun")
             for _ in range(10):
                 assert client("GET", "/f").body == b"content"
                 assert client("PUT", "/g", b"quick").status == 204

@@ -47,10 +47,11 @@ def test_a_kill_in_the_middle_of_a_put_leaves_the_old_file(tmp_path: Path) -> No
     with Process(tmp_path) as server:
         client = server.client()
         etag = client("PUT", "/file.bin", old).headers["etag"]
+        begun = b"Host: localhost\r\nContent-Length: 50000000\r\n\r\n" + b"n" * 4_000_000
         with server.raw() as upload:
-            upload.send(b"PUT /file.bin HTTP/1.1\r\nHost: x\r\nContent-Length: 50000000\r\n\r\n" + b"n" * 4_000_000)
+            upload.send(b"PUT /file.bin HTTP/1.1\r\n" + begun)
             with server.raw() as fresh:
-                fresh.send(b"PUT /new.bin HTTP/1.1\r\nHost: x\r\nContent-Length: 50000000\r\n\r\n" + b"n" * 4_000_000)
+                fresh.send(b"PUT /new.bin HTTP/1.1\r\n" + begun)
                 # The uploads are under way once the server holds unnamed files open.
                 until(lambda: sum(map(open_stages, server.workers)) >= 2, server)
                 server.kill()

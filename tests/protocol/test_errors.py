@@ -51,6 +51,7 @@ CLASSES = [
         ("UriTooLong", 414),
         ("UnsupportedMediaType", 415),
         ("RangeNotSatisfiable", 416),
+        ("MisdirectedRequest", 421),
         ("UnprocessableContent", 422),
         ("Busy", 423),
         ("TooManyRequests", 429),

@@ -28,6 +28,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parent.parent.parent
 EXAMPLES = ROOT / "config" / "proxies"
 CERT, KEY = CERTIFICATES / "one.pem", CERTIFICATES / "one.key"
+NAME = "files.example.org"
 APACHE_MODULES = "mpm_event authz_core ssl socache_shmcb proxy proxy_http headers"
 
 
@@ -98,9 +99,8 @@ def caddy_of_compose(folder: Path, port: int, behind: int) -> list[str]:
 
 
 def _caddy(folder: Path, text: str, name: str, upstream: str, port: int, behind: int) -> list[str]:
-    example = put_in(
-        text, (f"{name} {{", f"https://127.0.0.1:{port} {{\n\ttls {CERT} {KEY}"), (upstream, f"127.0.0.1:{behind}")
-    )
+    site = f"https://127.0.0.1:{port}, https://{NAME}:{port} {{\n\ttls {CERT} {KEY}"
+    example = put_in(text, (f"{name} {{", site), (upstream, f"127.0.0.1:{behind}"))
     options = "{\n\tadmin off\n\tauto_https disable_redirects\n\tskip_install_trust\n}\n"
     (folder / "Caddyfile").write_text(options + example)
     return ["caddy", "run", "--config", str(folder / "Caddyfile"), "--adapter", "caddyfile"]
@@ -182,7 +182,7 @@ def behind(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     folder = tmp_path_factory.mktemp("proxy")
     folder.chmod(0o755)
     port = free_port()
-    with serving(folder, trusted_proxies=["127.0.0.1"]) as server:
+    with serving(folder, any_host=False, trusted_proxies=["127.0.0.1"]) as server:
         command = PROXIES[request.param](folder, port, server.port)
         if shutil.which(command[0]) is None:
             pytest.skip(
@@ -210,6 +210,18 @@ def test_rename_needs_no_rewriting(dav: TlsDav) -> None:
     assert dav("MOVE", "/folder/", Destination=dav.url(f"{dav.prefix}/renamed/")).status == 201
     assert dav("COPY", "/new%20name", Destination=dav.url(f"{dav.prefix}/renamed/copy")).status == 201
     assert dav("MOVE", "/new%20name", Destination="https://elsewhere.example/x").status == 502
+
+
+def test_clients_call_it_by_the_name_of_the_proxy(behind: Behind) -> None:
+    """Nobody logs in, and the name is none of this machine's: that the proxy is trusted is what lets it pass."""
+    connection = http.client.HTTPSConnection("127.0.0.1", behind.port, timeout=60, context=trusting("one"))
+    connection.putrequest("PUT", "/by-name", skip_host=True)
+    for name, value in (("Host", NAME), ("Content-Length", "1")):
+        connection.putheader(name, value)
+    connection.endheaders(b"x")
+    assert connection.getresponse().status == 201
+    connection.close()
+    assert (behind.server.root / "by-name").read_bytes() == b"x"
 
 
 def test_hrefs_are_what_the_client_asked_for(dav: TlsDav) -> None:

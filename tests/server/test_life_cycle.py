@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 def test_a_signal_ends_it_cleanly_and_requests_in_flight_finish(number: int, tmp_path: Path) -> None:
     with Process(tmp_path) as server:
         with server.raw() as upload:
-            upload.send(b"PUT /f HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\r\n")
+            upload.send(b"PUT /f HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\r\n")
             assert upload.head()[0] == 100  # the upload is under way
             codes: list[int] = []
             stopping = threading.Thread(target=lambda: codes.append(server.stop(number)))

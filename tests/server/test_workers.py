@@ -198,7 +198,7 @@ def test_a_reload_renews_the_certificate(tmp_path: Path) -> None:
         else:
             raise AssertionError("the new certificate is not in use")
         for sock in before:
-            sock.sendall(b"OPTIONS / HTTP/1.1\r\nHost: x\r\n\r\n")
+            sock.sendall(b"OPTIONS / HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert sock.recv(100).startswith(b"HTTP/1.1 200 ")
             sock.close()
         # A worker that starts later has the new one too; and one that cannot be used changes nothing.
@@ -234,13 +234,13 @@ def test_the_end_under_load_is_clean(tmp_path: Path) -> None:
 
 def test_requests_that_never_end_do_not_keep_it_alive(tmp_path: Path) -> None:
     with workers(tmp_path) as server, server.raw() as upload, server.raw() as idle, server.raw() as download:
-        upload.send(b"PUT /f HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\nExpect: 100-continue\r\n\r\n")
+        upload.send(b"PUT /f HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\nExpect: 100-continue\r\n\r\n")
         assert upload.head()[0] == 100
         with (server.root / "big").open("wb") as big:
             big.truncate(1 << 30)
-        download.send(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
+        download.send(b"GET /big HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert download.head()[0] == 200  # and reads no more
-        idle.send(b"OPTIONS / HTTP/1.1\r\nHost: x\r\n\r\n")
+        idle.send(b"OPTIONS / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert idle.answer()[0] == 200
         assert server.stop() == 0
         assert not (server.root / "f").exists()
@@ -248,7 +248,7 @@ def test_requests_that_never_end_do_not_keep_it_alive(tmp_path: Path) -> None:
 
 def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
     with workers(tmp_path) as server, server.raw() as upload:
-        upload.send(b"PUT /f HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\nExpect: 100-continue\r\n\r\n")
+        upload.send(b"PUT /f HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\nExpect: 100-continue\r\n\r\n")
         assert upload.head()[0] == 100
         os.kill(server.pid, signal.SIGINT)
         while not any("stopping" in line for line in server.output):
@@ -259,7 +259,7 @@ def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
 def test_no_worker_outlives_its_parent(tmp_path: Path) -> None:
     with workers(tmp_path) as server, server.raw() as raw:
         pids = server.workers
-        raw.send(b"OPTIONS / HTTP/1.1\r\nHost: x\r\n\r\n")
+        raw.send(b"OPTIONS / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert raw.answer()[0] == 200
         watched = [os.pidfd_open(pid) for pid in pids]
         os.kill(server.pid, signal.SIGKILL)
@@ -294,7 +294,7 @@ def test_what_cannot_be_opened_is_told_once(tmp_path: Path) -> None:
 def ask(path: Path) -> bytes:
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(str(path))
-        client.sendall(b"OPTIONS / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        client.sendall(b"OPTIONS / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         return b"".join(iter(lambda: client.recv(65536), b""))
 
 
@@ -373,7 +373,7 @@ def test_a_worker_is_small_at_rest_and_under_large_uploads(tmp_path: Path) -> No
 
     def upload(number: int) -> None:
         with server.raw() as raw:
-            raw.send(f"PUT /big-{number} HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\n\r\n".encode())
+            raw.send(f"PUT /big-{number} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {size}\r\n\r\n".encode())
             for _ in range(size // 2**20):
                 raw.send(b"x" * 2**20)
             statuses.append(raw.answer()[0])

@@ -32,6 +32,7 @@ from davserver.server.http.gateway import Exchange, FileWrapper, Later
 from davserver.server.http.head import Head, HeadReader
 from davserver.server.http.inbound import Inbound, Pace
 from davserver.server.http.outgoing import Outgoing
+from davserver.server.http.own_hosts import is_loopback
 
 if TYPE_CHECKING:
     from davserver.server.http.gateway import DavGateway
@@ -61,6 +62,9 @@ class DavConnection(HTTPConnection):
         self.remote_addr, self.remote_port = address, port
         self.channel = server.open_channel(sock)
         self.proxies = server.proxies if server.proxies.trusts(address) else None
+        #: Set where somebody gets in for being on this machine, and none of our proxies speaks for somebody else.
+        local = address and self.proxies is None and is_loopback(self.channel.socket.getsockname()[0])
+        self.own_hosts = server.own_hosts if local else None
         self.environ: dict[str, Any] = {
             **environ,
             "REMOTE_ADDR": address,

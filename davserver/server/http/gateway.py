@@ -131,6 +131,8 @@ class DavGateway(Gateway):
         environ["SERVER_PROTOCOL"] = "HTTP/1.1" if head.is_11 else "HTTP/1.0"
         environ["wsgi.input"] = exchange.body
         environ["davserver.fields"] = head.fields
+        if conn.own_hosts is not None and not conn.own_hosts.include(head.fields.get("host", "")):
+            environ["davserver.misnamed"] = True
         if not FORWARDED.isdisjoint(head.fields):
             if conn.proxies is None:
                 environ["davserver.fields"] = forget_forwarded(head.fields, environ)

@@ -24,6 +24,7 @@ from davserver.server.http.connection import DavConnection
 from davserver.server.http.connections import Connections
 from davserver.server.http.gateway import DavGateway
 from davserver.server.http.inbound import Pace
+from davserver.server.http.own_hosts import OwnHosts
 from davserver.server.http.proxies import TrustedProxies
 from davserver.server.http.threads import Threads
 from davserver.server.http.tls import TlsAdapter
@@ -62,6 +63,7 @@ class DavServer(Server):
         limits: Limits,
         drain_seconds: int,
         proxies: TrustedProxies | None = None,
+        own_hosts: OwnHosts | None = None,
         tls: TlsAdapter | None = None,
         server_name: str = "davserver",
         balance: Balance | None = None,
@@ -76,6 +78,7 @@ class DavServer(Server):
         self.server_name = server_name
         self.ssl_adapter = tls
         self.proxies = proxies or TrustedProxies(())
+        self.own_hosts = own_hosts or OwnHosts(())
         self.timeout = limits.idle_seconds
         for listener in listeners:
             listener.setblocking(False)
