@@ -58,6 +58,18 @@ def succeed(throttle: Throttle, now: float, address: str = HERE, name: str = "al
     return 0
 
 
+@pytest.mark.parametrize(("now", "said"), [(102, "1 second"), (101, "2 seconds")])
+def test_whoever_must_wait_is_told_how_long(now: float, said: str, state: SqliteState) -> None:
+    throttle = throttling(state)
+    for number in range(6):
+        assert fail(throttle, number, 100 + max(0, number - 4)) == 0
+    with (
+        pytest.raises(TooManyRequests, match=f"try again in {said}\\.$"),
+        throttle.attempt(HERE, "alice", b"another", now),
+    ):
+        pytest.fail("it was looked at")
+
+
 def test_after_five_failures_each_attempt_waits_twice_as_long(state: SqliteState) -> None:
     throttle = throttling(state)
     assert [fail(throttle, number, 100) for number in range(5)] == [0] * 5
