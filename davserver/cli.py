@@ -17,6 +17,7 @@ from typing import Any
 
 import yaml
 
+from davserver import __version__
 from davserver.banner import banner
 from davserver.cli_health import add_health_command
 from davserver.cli_locks import add_lock_commands, add_maintenance_commands
@@ -40,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     parser, commands = command_line()
     words = sys.argv[1:] if argv is None else argv
-    if words[:1] not in [[name] for name in (*commands, "-h", "--help")]:
+    if words[:1] not in [[name] for name in (*commands, "-h", "--help", "--version")]:
         words = ["serve", *words]  # what is meant where no command is named: `davserver ~/share`
     arguments = parser.parse_args(words)
     command: Callable[[argparse.Namespace], int] = arguments.command
@@ -60,6 +61,7 @@ def command_line() -> tuple[argparse.ArgumentParser, Sequence[str]]:
     """The parser, and the names of the commands it knows."""
     parser = argparse.ArgumentParser(prog="davserver")
     _describe(parser, "davserver serve ~/share", "A WebDAV file server whose locks never lie.")
+    parser.add_argument("--version", action="version", version=f"davserver {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
     def group(commands: Any) -> Callable[..., argparse.ArgumentParser]:
@@ -111,7 +113,7 @@ def command_line() -> tuple[argparse.ArgumentParser, Sequence[str]]:
         "maintenance", 'davserver maintenance on --reason "backup" --for 1h', "Stop all changes for a while."
     )
     add_maintenance_commands(group(maintenance.add_subparsers(metavar="COMMAND", required=True)), _settings_of)
-    state = add("state", "davserver state check ~/share", "Find and mend where files and state do not agree.")
+    state = add("state", "davserver state check ~/share", "Check, mend, back up and restore locks and properties.")
     add_state_commands(group(state.add_subparsers(metavar="COMMAND", required=True)), _settings_of)
     add_health_command(add, _settings_of)
     version = add(

@@ -12,6 +12,7 @@ import socket
 import ssl
 from collections.abc import Callable
 from contextlib import closing
+from typing import Any
 
 from davserver.settings import Settings, SettingsError
 
@@ -47,16 +48,31 @@ def _health(settings: Settings, arguments: argparse.Namespace) -> int:
         with closing(_connection(settings)) as connection:
             connection.request("GET", path, headers={"User-Agent": "davserver-health", "Connection": "close"})
             answer = connection.getresponse()
-            told = json.loads(answer.read(4096))
-    except (OSError, ValueError, http.client.HTTPException) as error:
+            body = answer.read(4096)
+    except (OSError, http.client.HTTPException) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
         raise SettingsError(f"The server at {settings.host}, port {settings.port}, does not answer: {why}.") from error
+    told = _told(body)
+    if told is None:
+        raise SettingsError(
+            f"The server at {settings.host}, port {settings.port}, answers {answer.status} at {path}, not how it is. "
+            "Name its configuration with -c FILE where it has a prefix or TLS; or it is another program."
+        )
     failed = [part for part, found in told.get("checks", {}).items() if found != "ok"]
     if arguments.json:
         print(json.dumps(told))
     else:
         print(f"The server is {told['status']}" + (f": {', '.join(failed)}." if failed else "."))
     return int(answer.status != 200)
+
+
+def _told(body: bytes) -> dict[str, Any] | None:
+    """None: that is not what a davserver says of itself."""
+    try:
+        told = json.loads(body)
+    except ValueError:
+        return None
+    return told if isinstance(told, dict) and isinstance(told.get("status"), str) else None
 
 
 def _connection(settings: Settings) -> http.client.HTTPConnection:

@@ -1,4 +1,7 @@
-"""Writes docs/configuration.md from config/davserver.yaml, which tests hold to the settings themselves. `make docs`."""
+"""Writes docs/configuration.md from config/davserver.yaml, which tests hold to the settings themselves. `make docs`.
+
+What stands in a comment of that file is an example; the default of it is what the settings say.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import yaml
+from pydantic import BaseModel
+
+from davserver.settings import ShareSettings, UserSettings
+from davserver.webhook_settings import WebhookSettings
+
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "config" / "davserver.yaml"
 PAGE = ROOT / "docs" / "configuration.md"
@@ -14,6 +23,11 @@ PAGE = ROOT / "docs" / "configuration.md"
 _LINE = re.compile(r"(#?)( *)([\w/]+):(?: (.*))?")
 #: Keys of examples that stand for any other.
 _EXAMPLES = {("shares", "/"): "PATH", ("users", "alice"): "NAME", ("webhooks", "chat"): "NAME"}
+#: What may stand below these.
+_MODELS: dict[str, type[BaseModel]] = {"shares": ShareSettings, "users": UserSettings, "webhooks": WebhookSettings}
+_FOR_EXAMPLE = re.compile(r"[,.] [Ff]or example:$")
+#: A setting that is a list, and its example below it.
+_LIST = re.compile(r"^(\w+): \[\].*[Ff]or example:\n((?:#  - .*\n)+)", re.MULTILINE)
 
 HEAD = """# Configuration
 
@@ -64,20 +78,47 @@ def settings(text: str) -> Iterator[Setting]:
 
 def page(text: str) -> str:
     sections: dict[tuple[str, ...], list[str]] = {}
+    lists = dict(_LIST.findall(text))
     for setting in settings(text):
         if not setting.default:
             continue  # a section's own line
-        above = setting.keys[:-1]
-        own = above[:1] in {example[:1] for example in _EXAMPLES}  # named by people: they may hold what no variable may
-        variable = "" if own else f"`DAVSERVER_{'__'.join(setting.keys).upper()}`"
-        cells = (f"`{setting.keys[-1]}`", f"`{setting.default}`", variable, setting.explained)
-        row = "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-        sections.setdefault(above, []).append(row)
+        above, name = setting.keys[:-1], setting.keys[-1]
+        if above[:1] and above[0] in _MODELS:  # named by people: they may hold what no variable may
+            rows = sections.setdefault(above, ["| Setting | Default | Example | |", "|---|---|---|---|"])
+            rows.append(_row(f"`{name}`", *_default(_MODELS[above[0]], name, setting.default), setting.explained))
+            continue
+        explained = setting.explained
+        if _FOR_EXAMPLE.search(explained):
+            below = (
+                name if name in lists else next(f"{name}.{any_}" for (top, _), any_ in _EXAMPLES.items() if top == name)
+            )
+            explained = _FOR_EXAMPLE.sub(f": [{below}](#{below.replace('.', '').lower()})", explained)
+        rows = sections.setdefault(above, ["| Setting | Default | In the environment | |", "|---|---|---|---|"])
+        rows.append(
+            _row(f"`{name}`", f"`{setting.default}`", f"`DAVSERVER_{'__'.join(setting.keys).upper()}`", explained)
+        )
+        if name in lists:
+            example = lists[name].replace("#", "", 1).replace("\n#", "\n")
+            sections[setting.keys] = ["For example:", "", "```yaml", f"{name}:", *example.splitlines(), "```"]
     lines = [HEAD]
     for above, rows in sections.items():
-        lines += [f"## {'.'.join(above) if above else 'The server'}", ""]
-        lines += ["| Setting | Default | In the environment | |", "|---|---|---|---|", *rows, ""]
+        lines += [f"## {'.'.join(above) if above else 'The server'}", "", *rows, ""]
     return "\n".join(lines)
+
+
+def _row(*cells: str) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _default(model: type[BaseModel], name: str, example: str) -> tuple[str, str]:
+    """Two cells: what holds where nothing is said, and what could be said instead."""
+    field = model.model_fields[name]
+    if field.is_required():
+        return "must be said", f"`{example}`"
+    default = field.get_default(call_default_factory=True)
+    default = list(default) if isinstance(default, tuple) else default
+    shown = '""' if default == "" else yaml.safe_dump(default, default_flow_style=True).removesuffix("...\n").strip()
+    return f"`{shown}`", "" if yaml.safe_load(example) == default else f"`{example}`"
 
 
 if __name__ == "__main__":

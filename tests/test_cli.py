@@ -40,6 +40,7 @@ def test_version(tmp_path: Path) -> None:
     named = dict(line.split(maxsplit=1) for line in rest)
     assert named["python"] == platform.python_version()
     assert json.loads(run("version", "--json", cwd=tmp_path).stdout) == {"version": __version__, **named}
+    assert run("--version", cwd=tmp_path).stdout == f"davserver {__version__}\n"
 
 
 @pytest.mark.parametrize("command", [(), ("serve",), ("check-config",), ("hash-password",), ("version",), ("health",)])

@@ -21,10 +21,12 @@ from pathlib import Path
 import pytest
 import reference
 import testing_page
+import yaml
 from wire import Dav
 
 from davserver.cli import command_line
-from davserver.settings import load
+from davserver.settings import ShareSettings, UserSettings, load
+from davserver.webhook_settings import WebhookSettings
 
 ROOT = Path(__file__).parent.parent
 #: Pages whose examples have tests of their own.
@@ -193,6 +195,28 @@ def test_the_reference_names_every_setting() -> None:
     text = reference.PAGE.read_text()
     for setting in reference.settings(reference.SOURCE.read_text()):
         assert f"`{setting.keys[-1]}`" in text or f"## {'.'.join(setting.keys)}\n" in text, setting
+
+
+def test_an_example_is_not_shown_as_the_default() -> None:
+    """What stands in the column of defaults is what the settings say where nothing is set."""
+    text = reference.page(reference.SOURCE.read_text())
+    shares, users, webhooks = (
+        dict(
+            re.findall(
+                r"^\| `(\w+)` \| (.*?) \|", text.partition(f"## {name}\n")[2].partition("\n## ")[0], re.MULTILINE
+            )
+        )
+        for name in ("shares.PATH", "users.NAME", "webhooks.NAME")
+    )
+    assert shares.pop("directory") == webhooks.pop("url") == "must be said"
+    share, user = ShareSettings(directory="/x"), UserSettings()
+    webhook = WebhookSettings(url="http://x", secret="sixteen letters.")
+    for told, settings in ((shares, share), (users, user), (webhooks, webhook.model_copy(update={"secret": None}))):
+        assert told
+        for name, default in told.items():
+            value = settings.model_dump(mode="json")[name]
+            assert yaml.safe_load(default.strip("`")) == value, name
+    assert not re.search(r"example: \|", text)
 
 
 def anchors(page: Path) -> set[str]:

@@ -13,6 +13,9 @@ from pathlib import Path
 import pytest
 from wire import Dav
 
+from davserver.settings import load
+from davserver.sources import FILES
+
 pytestmark = pytest.mark.slow
 
 UNITS = Path(__file__).parent.parent / "config" / "systemd"
@@ -58,15 +61,26 @@ def test_hardly_anything_is_exposed(units: Path) -> None:
     assert float(exposure[1]) < 2
 
 
+def test_the_head_of_the_unit_has_a_configuration_that_commands_find(tmp_path: Path) -> None:
+    """One for the server and for commands that work beside it: with no option, wherever they are run."""
+    text = (UNITS / "davserver.service").read_text()
+    told = re.findall(r"^#   (\w+: .*)$", text, re.MULTILINE)
+    config = tmp_path / "davserver.yaml"
+    config.write_text("\n".join(told))
+    settings = load(file=str(config), environ={}, flags={}, hash_password=str)
+    assert re.findall(r"^ExecStart=\S+ (.*)$", text, re.MULTILINE) == [f"serve --config {FILES[-1]}"]
+    assert re.findall(r"^StateDirectory=(.*)$", text, re.MULTILINE) == [str(settings.state).removeprefix("/var/lib/")]
+    assert settings.auth.users_file in told[-1]  # not relative to the folder in which it happens to be
+    assert settings.shares["/"].directory in re.findall(r"^ReadWritePaths=(.*)$", text, re.MULTILINE)
+
+
 def test_the_command_of_the_unit_serves_on_the_socket_that_it_is_given(units: Path, tmp_path: Path) -> None:
     activate = installed("systemd-socket-activate")
     (command,) = re.findall(r"^ExecStart=(.*)$", (units / "davserver.service").read_text(), re.MULTILINE)
     share, config = tmp_path / "files", tmp_path / "davserver.yaml"
     share.mkdir()
-    config.write_text(f"workers: 2\nport: 1\nshares: {{/: {{directory: {share}}}}}\n")
-    words = command.replace("/etc/davserver/davserver.yaml", str(config)).replace(
-        "/var/lib/davserver", str(tmp_path / "s")
-    )
+    config.write_text(f"workers: 2\nport: 1\nshares: {{/: {{directory: {share}}}}}\nstate: {tmp_path / 's'}\n")
+    words = command.replace("/etc/davserver/davserver.yaml", str(config))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -152,7 +152,8 @@ class Throttle:
                 query("DELETE FROM login_failures WHERE id <= (SELECT max(id) FROM login_failures) - ?", (_KEPT,))
         if until > now:
             seconds = math.ceil(until - now)
-            raise TooManyRequests(f"Too many logins have failed; try again in {seconds} seconds.", seconds)
+            wait = "1 second" if seconds == 1 else f"{seconds} seconds"
+            raise TooManyRequests(f"Too many logins have failed; try again in {wait}.", seconds)
         return is_new
 
     def _look(self, who: bytes, user: bytes, guess: _Guess, now: float) -> tuple[bool, float]:

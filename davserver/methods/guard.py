@@ -278,5 +278,7 @@ def require_removable(shares: Shares, path: DavPath) -> None:
 
 
 def require_writable(share: Share, path: DavPath) -> None:
+    if share.is_way:
+        raise Forbidden("No share is mounted here, so nothing can be kept here.", paths=[path])
     if share.read_only:
         raise Forbidden("This share is read-only.", paths=[path])

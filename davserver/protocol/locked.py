@@ -24,6 +24,8 @@ from davserver.protocol.xml_out import description, error_body, error_element, l
 
 #: Locks that one answer names. RFC 4918 §16 asks for one at least; a tree may hold 100,000.
 MAX_NAMED = 1000
+#: Locks of a resource that is there; others may be of a path at which nothing is yet.
+_ON_WHAT_IS = (Kind.WRITE, Kind.CHECKOUT)
 
 
 def retry_after(locks: Iterable[Lock], now: float) -> int | None:
@@ -188,10 +190,12 @@ def locked_html(locked: Locked, viewer: Viewer, now: float, prefix: str) -> byte
     rows = "".join(f"<dt>{escape(lock.root.key)}</dt><dd>{escape(_details(lock, viewer, now))}</dd>" for lock in named)
     url = escape(locked.path.href(prefix))
     if any(lock.blocks_reads for lock in locked.locks):
-        advice = f'Nothing can be opened here until then. <a href="{url}">Try again</a> later.'
+        advice = f'Nothing can be opened here until the maintenance is over. <a href="{url}">Try again</a> later.'
     else:
+        is_there = any(lock.root == locked.path and lock.kind in _ON_WHAT_IS for lock in locked.locks)
+        who = "You" if is_there else "If it is there already, you"
         advice = (
-            f'You can <a href="{url}">open it as it is now</a>, to read it. What you change cannot be saved here '
+            f'{who} can <a href="{url}">open it as it is now</a>, to read it. What you change cannot be saved here '
             "until the lock is gone: try again later, or ask for it to be released."
         )
     lost = "" if locked.lost is None else f"<p>{escape(lost_sentence(locked.lost, viewer, now))}</p>"

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 
 from davserver.build import build_data
 from davserver.operations.figures import Figures
@@ -208,7 +209,8 @@ def open_shares(
     shares = [share(path, found) for path, found in settings.shares.items()]
     if not any(found.at == ROOT for found in shares):
         # Explorer and gvfs look at the root, wherever the share is: there they find the shares as folders.
-        shares.append(share("/", ShareSettings(directory=_skeleton(folder, shares), read_only=True)))
+        way = share("/", ShareSettings(directory=_skeleton(folder, shares), read_only=True))
+        shares.append(replace(way, is_way=True))
     return Shares(shares)
 
 

@@ -41,12 +41,15 @@ _syscall.argtypes = (ctypes.c_long, ctypes.c_int, ctypes.c_char_p, ctypes.POINTE
 @cache
 def has_openat2() -> bool:
     """Does openat2 work here?"""
+    root = os.open("/", os.O_PATH)  # and not the folder we are in, which may be closed to us
     try:
-        os.close(_openat2(-100, b".", os.O_PATH))  # AT_FDCWD
+        os.close(_openat2(root, b".", os.O_PATH))
     except OSError as error:
         if error.errno in (errno.ENOSYS, errno.EPERM):
             return False
         raise
+    finally:
+        os.close(root)
     return True
 
 

@@ -55,6 +55,8 @@ class Share:
     journal: Journal
     state: State
     read_only: bool = False
+    #: Nothing is kept in it: it is the way to the shares that are mounted below.
+    is_way: bool = False
     limits: Limits = UNLIMITED
     quota: Quota | None = None
     #: Who is told the names of those who hold locks.

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from inprocess import Local
+from inprocess import Local, local
 from test_proppatch import statuses, values
 
 XML = "application/xml; charset=utf-8"
@@ -148,3 +148,25 @@ def test_somebody_else_makes_it_first(app: Local, box: str, disk: Path, monkeypa
     assert app("MKCOL", f"{box}/c", mkcol(setting('<a xmlns="urn:x">1</a>')), Content_Type=XML).status == 405
     monkeypatch.undo()
     assert values(app, f"{box}/c", "a") == [None]
+
+
+def test_where_no_share_is_mounted_it_says_so(tmp_path: Path) -> None:
+    """The root is then a folder of the server's own, and no share that somebody has set to be read-only."""
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "read").mkdir()
+    shares = {
+        "/docs": {"directory": str(tmp_path / "docs")},
+        "/deep/read": {"directory": str(tmp_path / "read"), "read_only": True},
+    }
+    with local(tmp_path, shares=shares) as app:
+        assert app("PUT", "/docs/f", b"x").status == 201
+        for answer in (
+            app("MKCOL", "/x"),
+            app("PUT", "/x", b"x"),
+            app("MKCOL", "/deep/x"),
+            app("COPY", "/docs/f", Destination="/x"),
+        ):
+            assert answer.status == 403
+            assert "No share is mounted here" in answer.body.decode()
+        assert "This share is read-only." in app("MKCOL", "/deep/read/x").body.decode()
+        assert app.propfind("/", depth="1").hrefs() == ["/", "/deep/", "/docs/"]

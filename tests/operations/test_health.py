@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +159,28 @@ def test_the_command_asks_the_server(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "does not answer: Connection refused" in capsys.readouterr().err
 
 
+def test_the_command_says_what_it_is_answered_instead(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By a server with a prefix that it was not told of, and by one that is none of ours."""
+    with serving(tmp_path, prefix="/dav") as server:
+        assert main(["health", "--port", str(server.port)]) == 1
+    told = capsys.readouterr().err
+    assert f"The server at 127.0.0.1, port {server.port}, answers 404 at /-/health/ready, not how it is" in told
+    assert "-c FILE" in told
+    for body in (b"[]", b'{"status": 3}', b'{"ok": true}', b"\xff", b"null"):
+        with socket.create_server(("127.0.0.1", 0)) as other, ThreadPoolExecutor(1) as pool:
+            told_it = pool.submit(_answer_once, other, body)
+            assert main(["health", "--json", "--port", str(other.getsockname()[1])]) == 1
+            told_it.result(timeout=20)
+        assert "answers 200 at /-/health/ready, not how it is" in capsys.readouterr().err, body
+
+
+def _answer_once(listener: socket.socket, body: bytes) -> None:
+    connection, _ = listener.accept()
+    with connection:
+        connection.recv(4096)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+
+
 def test_the_command_over_a_socket_and_over_tls(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = tmp_path / "davserver.yaml"
     with serving(tmp_path, host=f"unix:{tmp_path}/s"):
@@ -165,7 +189,7 @@ def test_the_command_over_a_socket_and_over_tls(tmp_path: Path, capsys: pytest.C
     with serving(tmp_path, tls={"cert": f"{TLS}/one.pem", "key": f"{TLS}/one.key"}) as server:
         assert main(["health", "-c", str(config), "--port", str(server.port)]) == 0
         assert main(["health", "--port", str(server.port)]) == 1  # speaks plain HTTP to it
-    assert "does not answer" in capsys.readouterr().err
+    assert "answers 400 at /-/health/ready, not how it is" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -286,9 +286,29 @@ def test_a_lock_without_an_end() -> None:
     assert "Held by another user since 2026-06-15 15:00 UTC, without an end." in shown.words
 
 
-def test_where_reading_is_blocked_too_nobody_is_sent_to_read() -> None:
-    shown = Page(locked_html(Locked(REPORT, [replace(MAINTENANCE, blocks_reads=True)]), Viewer(BOB), NOW, "").decode())
-    assert "Nothing can be opened here until then." in shown.words
+def test_who_makes_something_in_a_locked_folder_is_not_told_that_it_is_there() -> None:
+    """The lock of a folder, a transaction and a maintenance say nothing of what is at the path of the request."""
+    new, if_it_is = DavPath(("docs", "new.txt")), "If it is there already, you can open it as it is now , to read it."
+
+    def words(*stopping: Lock) -> str:
+        return " ".join(Page(locked_html(Locked(new, stopping), Viewer(BOB), NOW, "").decode()).words.split())
+
+    folder = lock(DavPath(("docs",), True))
+    assert if_it_is in words(folder)
+    assert if_it_is in words(replace(folder, depth=Depth.INFINITY, kind=Kind.CHECKOUT))
+    assert if_it_is in words(replace(TRANSACTION, root=new))
+    assert if_it_is in words(replace(MAINTENANCE, root=new))
+    # What is locked itself is there.
+    assert "You can open it as it is now" in words(folder, lock(new))
+    assert "You can open it as it is now" in words(lock(new, kind=Kind.CHECKOUT))
+
+
+@pytest.mark.parametrize("until", ["2026-06-15T16:01:00", None])
+def test_where_reading_is_blocked_too_nobody_is_sent_to_read(until: str | None) -> None:
+    blocking = replace(MAINTENANCE, blocks_reads=True, expires=None if until is None else at(until))
+    shown = Page(locked_html(Locked(REPORT, [lock(), blocking]), Viewer(BOB), NOW, "").decode())
+    assert "Nothing can be opened here until the maintenance is over." in shown.words
+    assert "until then" not in shown.words
     assert "to read it" not in shown.words
 
 

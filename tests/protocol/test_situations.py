@@ -63,10 +63,10 @@ STYLE = (
 )
 
 
-def page(words: str, where: str, details: str, url: str) -> str:
+def page(words: str, where: str, details: str, url: str, *, you: str = "If it is there already, you") -> str:
     return (
         f"{STYLE}<p>{words}</p><dl><dt>{where}</dt><dd>{details}</dd></dl>"
-        f'<p>You can <a href="{url}">open it as it is now</a>, to read it. What you change cannot be saved here '
+        f'<p>{you} can <a href="{url}">open it as it is now</a>, to read it. What you change cannot be saved here '
         "until the lock is gone: try again later, or ask for it to be released.</p></body></html>\n"
     )
 
@@ -86,7 +86,7 @@ GOLDEN = [
         '"locked_until": "2026-06-15T15:30:00Z"}]}',
         page(
             "report.docx is being edited by Jane Smith until 15:30 UTC.", "/docs/report.docx",
-            "Held by Jane Smith since 2026-06-15 15:00 UTC until 15:30 UTC.", "/docs/report.docx",
+            "Held by Jane Smith since 2026-06-15 15:00 UTC until 15:30 UTC.", "/docs/report.docx", you="You",
         ),
     ),
     (

@@ -120,3 +120,20 @@ def failing(number: int) -> object:
         raise OSError(number, errno.errorcode[number])
 
     return fail
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_it_works_for_whoever_may_not_enter_the_folder_they_are_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `sudo -u davserver davserver locks list` in root's home."""
+    (tmp_path / "closed").mkdir(mode=0o700)
+    monkeypatch.chdir(tmp_path / "closed")
+    os.seteuid(65534)
+    try:
+        with pytest.raises(PermissionError):
+            os.listdir(".")
+        found = has_openat2.__wrapped__()
+    finally:
+        os.seteuid(0)
+    assert found == has_openat2()
