@@ -70,7 +70,7 @@ def from_environment(environ: Mapping[str, str], hash_password: Callable[[str], 
     for name, text in own.items():
         keys = tuple(name.removeprefix(PREFIX).lower().split("__"))
         try:
-            value = parse(text)[0]
+            value = text if _is_text(keys) else parse(text)[0]
         except NotYaml as error:
             raise SettingsError(f"The environment variable {name} is not a value: {error.why}.") from error
         target = values
@@ -78,8 +78,7 @@ def from_environment(environ: Mapping[str, str], hash_password: Callable[[str], 
             target = target.setdefault(key, {})
             if not isinstance(target, dict):
                 raise SettingsError(f"The environment variable {name} contradicts another of the same section.")
-        # A name stays text even where it looks like a number: DAVSERVER_STATE=1.
-        target[keys[-1]] = text if keys in _TEXTS else value
+        target[keys[-1]] = value
         for count in range(1, len(keys) + 1):
             places.setdefault(keys[:count], f"environment variable {name}")
     if user is not None:
@@ -89,6 +88,12 @@ def from_environment(environ: Mapping[str, str], hash_password: Callable[[str], 
 
 
 _TEXTS = frozenset({("host",), ("prefix",), ("state",), ("auth", "realm")})
+_SECRETS = frozenset({("users", "password"), ("webhooks", "secret")})
+
+
+def _is_text(keys: tuple[str, ...]) -> bool:
+    """A name stays text even where it looks like a number: DAVSERVER_STATE=1. And a secret may hold any character."""
+    return keys in _TEXTS or (len(keys) == 3 and (keys[0], keys[2]) in _SECRETS)
 
 
 def _user(own: dict[str, str]) -> tuple[str, str] | None:

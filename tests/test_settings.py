@@ -160,6 +160,35 @@ def test_one_user_may_come_from_the_environment(tmp_path: Path) -> None:
         assert settings.allows_anonymous == "none"
 
 
+SECRETS = [
+    "@Sup3r secret of mine", "*Sup3rSecretOfMine", "!Sup3rSecretOfMine x", "!Sup3r!SecretOfMine x", "!!int Sup3rSecret",
+    "abcdefghijklmnop #qrst", "'quoted as it is'", "[open and never shut", "4711471147114711", "{a: b, a: b, c: d}",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+def test_a_secret_of_the_environment_is_taken_as_it_stands(secret: str) -> None:
+    environ = {"DAVSERVER_WEBHOOKS__C__URL": "https://example.org/", "DAVSERVER_WEBHOOKS__C__SECRET": secret}
+    assert read(environ=environ).webhooks["c"].key() == secret.encode()
+
+
+@pytest.mark.parametrize("secret", [*SECRETS, "short"])
+def test_what_is_wrong_is_told_without_the_secret(secret: str, tmp_path: Path) -> None:
+    hook = f"{{c: {{url: 'https://example.org/', secret: {secret}, events: many}}}}"
+    for told in (
+        refusal(None, tmp_path, environ={"DAVSERVER_USERS__BOB__PASSWORD": secret}),
+        refusal(None, tmp_path, environ={"DAVSERVER_WEBHOOKS": hook}),
+        refusal(f"webhooks: {hook}", tmp_path),
+    ):
+        assert "sup3r" not in told.lower()
+        assert secret not in told
+        assert "\n" not in told
+    with pytest.raises(ValueError, match=r"not YAML|hash|valid string|section|second time") as refused:
+        parse_users(f"bob: {{password: {secret}}}")
+    assert "sup3r" not in str(refused.value).lower()
+    assert "\n" not in str(refused.value)
+
+
 def test_an_account_that_stands_twice_in_the_file_of_users_is_refused() -> None:
     with pytest.raises(ValueError, match=r"^line 3: alice stands here for the second time$"):
         parse_users("alice: {display_name: A}\nbob: {}\nalice: {display_name: B}\n")
