@@ -16,14 +16,14 @@ from contextlib import ExitStack
 from datetime import datetime, timedelta
 from typing import Any
 
+from davserver.cli_words import duration, list_number, path_of
 from davserver.placement import state_folder
-from davserver.protocol.errors import LockConflict, Refused
+from davserver.protocol.errors import LockConflict
 from davserver.protocol.holder import OPERATOR, SOMEBODY, holder_name
 from davserver.protocol.locked import lock_details
 from davserver.protocol.locks import Kind, Lock, Principal
 from davserver.protocol.moments import iso
-from davserver.protocol.paths import DavPath, quote_name
-from davserver.settings import Settings, SettingsError, parse_duration
+from davserver.settings import Settings, SettingsError
 from davserver.storage.lock_service import LockFilter, LockService
 
 #: Gives a command its parser: (name, example, description, what it does).
@@ -49,7 +49,7 @@ def add_lock_commands(add: Add, load: Load) -> None:
     listing.add_argument("--stale", action="store_true", help="only locks whose client has probably gone")
     listing.add_argument("--json", action="store_true", help="as JSON, for programs")
     show = command("show", "davserver locks show 7", "Show all that is known of a lock, but its token.", _show)
-    show.add_argument("number", type=int, metavar="ID", help="its number in the list")
+    show.add_argument("number", type=list_number, metavar="ID", help="its number in the list")
     show.add_argument("--json", action="store_true", help="as JSON, for programs")
     breaking = command(
         "break",
@@ -57,7 +57,7 @@ def add_lock_commands(add: Add, load: Load) -> None:
         "End locks against their holders' will. A save of theirs is still accepted while nobody else has written.",
         _break,
     )
-    breaking.add_argument("numbers", type=int, nargs="+", metavar="ID", help="numbers in the list")
+    breaking.add_argument("numbers", type=list_number, nargs="+", metavar="ID", help="numbers in the list")
     breaking.add_argument("--reason", required=True, type=_reason, help="why; the holder is told")
 
 
@@ -91,7 +91,7 @@ def add_maintenance_commands(add: Add, load: Load) -> None:
     on.add_argument("path", nargs="?", default="/", metavar="PATH", help="(default: /, everything)")
     on.add_argument("--reason", required=True, type=_reason, help="what for; everybody who waits is told")
     end = on.add_mutually_exclusive_group()
-    end.add_argument("--for", dest="seconds", type=_duration, metavar="TIME", help="how long: 90s, 30m, 12h")
+    end.add_argument("--for", dest="seconds", type=duration, metavar="TIME", help="how long: 90s, 30m, 12h")
     end.add_argument("--until", type=_moment, metavar="MOMENT", help="03:00, or 2026-06-15T03:00Z")
     on.add_argument("--block-reads", action="store_true", help="let nobody read either")
     on.add_argument("--break", dest="breaking", action="store_true", help="break the locks that stand in the way")
@@ -133,7 +133,7 @@ def _with_service(
 def _list(service: LockService, arguments: argparse.Namespace) -> int:
     found = service.find(
         LockFilter(
-            None if arguments.path is None else _path(arguments.path),
+            None if arguments.path is None else path_of(arguments.path),
             arguments.holder,
             None if arguments.kind is None else Kind(arguments.kind),
             True if arguments.stale else None,
@@ -171,10 +171,12 @@ def _on(service: LockService, arguments: argparse.Namespace) -> int:
     by = _operator() if arguments.user is None else Principal(arguments.user)
     seconds = arguments.seconds
     if arguments.until is not None:
-        seconds = max(1, math.ceil(arguments.until - time.time()))
+        seconds = math.ceil(arguments.until - time.time())
+        if seconds < 1:
+            raise SettingsError("That moment is over.")
     try:
         lock = service.maintain(
-            _path(arguments.path),
+            path_of(arguments.path),
             by,
             seconds,
             arguments.reason,
@@ -196,7 +198,7 @@ class _InTheWay(SettingsError):
 
 
 def _off(service: LockService, arguments: argparse.Namespace) -> int:
-    lock = service.end_maintenance(_path(arguments.path), _operator())
+    lock = service.end_maintenance(path_of(arguments.path), _operator())
     print(f"The maintenance of {_printable(lock.root.key)} is over.")
     return 0
 
@@ -240,16 +242,6 @@ def _operator() -> Principal:
     return Principal(f"local:{name}", name)
 
 
-def _path(text: str) -> DavPath:
-    """What people write is not escaped."""
-    if not text.startswith("/"):
-        raise SettingsError(f"{text!r} is no path: it begins with a slash.")
-    try:
-        return DavPath.parse("/".join(map(quote_name, text.split("/"))))
-    except Refused as refused:
-        raise SettingsError(f"{text!r} is no path: {refused.message}") from refused
-
-
 def _printable(value: Any) -> str:
     """A name may hold what moves the cursor."""
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in str(value))
@@ -261,13 +253,6 @@ def _reason(text: str) -> str:
     return text
 
 
-def _duration(text: str) -> int:
-    try:
-        return max(1, parse_duration(text))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
 def _moment(text: str) -> float:
     """03:00 is the next time that it is 03:00 here."""
     try:
@@ -277,5 +262,5 @@ def _moment(text: str) -> float:
             moment = now.replace(hour=hour, minute=minute, second=0, microsecond=0)
             return (moment if moment > now else moment + timedelta(days=1)).timestamp()
         return datetime.fromisoformat(text).astimezone().timestamp()
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise argparse.ArgumentTypeError("write a moment like 03:00 or 2026-06-15T03:00Z") from error

@@ -17,10 +17,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from davserver.cli_words import duration, list_number, path_of
 from davserver.placement import state_folder
 from davserver.protocol.moments import iso
-from davserver.protocol.paths import DavPath, quote_name
-from davserver.settings import Settings, SettingsError, parse_duration, parse_users
+from davserver.settings import Settings, SettingsError, parse_users
 
 if TYPE_CHECKING:
     from davserver.access.app_passwords import AppPassword, AppPasswords
@@ -89,9 +89,9 @@ def add_app_password_commands(add: Add, load: Load) -> None:
     )
     create.add_argument("user", metavar="USER")
     create.add_argument("name", metavar="NAME", help="of the device or program")
-    create.add_argument("--path", type=_path, default=_path("/"), metavar="PATH", help="only this, and what is below")
+    create.add_argument("--path", default="/", metavar="PATH", help="only this, and what is below")
     create.add_argument("--read-only", action="store_true", help="nothing but reading")
-    create.add_argument("--for", dest="seconds", type=_duration, metavar="TIME", help="how long: 12h, 90d")
+    create.add_argument("--for", dest="seconds", type=duration, metavar="TIME", help="how long: 12h, 90d")
     create.add_argument("--json", action="store_true", help="as JSON, for programs")
     listing = command(
         "list", "davserver app-password list alice", "List app passwords: whose, for what, last used when.", _list_all
@@ -101,7 +101,7 @@ def add_app_password_commands(add: Add, load: Load) -> None:
     revoke = command(
         "revoke", "davserver app-password revoke 7", "Take app passwords away, by their numbers in the list.", _revoke
     )
-    revoke.add_argument("numbers", type=int, nargs="+", metavar="ID")
+    revoke.add_argument("numbers", type=list_number, nargs="+", metavar="ID")
 
 
 def add_hash_password(parser: argparse.ArgumentParser) -> None:
@@ -292,12 +292,12 @@ def _create_app_password(settings: Settings, passwords: AppPasswords, arguments:
 
     if directory_of(settings).find(arguments.user) is None and settings.auth.proxy_user_header is None:
         raise SettingsError(f"There is no user {arguments.user}; davserver user list shows those that there are.")
-    now = time.time()
+    path, now = arguments.path, time.time()
     made, secret = passwords.create(
         arguments.user,
         arguments.name,
         now,
-        scope=arguments.path,
+        scope=path_of(path if path.startswith("/") else f"/{path}"),
         read_only=arguments.read_only,
         expires=None if arguments.seconds is None else now + arguments.seconds,
     )
@@ -349,15 +349,3 @@ def _details(password: AppPassword) -> dict[str, Any]:
         "last_used_from": password.used_from,
     }
     return {name: value for name, value in told.items() if value is not None}
-
-
-def _path(text: str) -> DavPath:
-    path = text if text.startswith("/") else f"/{text}"
-    return DavPath.parse("/".join(quote_name(name) for name in path.split("/")))
-
-
-def _duration(text: str) -> int:
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error

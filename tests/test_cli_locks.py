@@ -16,8 +16,9 @@ import pytest
 from serving import QUICK, Running, serving
 from wire import Dav
 
-from davserver import cli_locks
+from davserver import cli_locks, cli_words
 from davserver.cli import command_line, main
+from davserver.web.models import YEAR
 
 ALICE = "Basic YWxpY2U6YWxpY2U="
 
@@ -219,6 +220,21 @@ def test_until(text: str, later: int | None, line: Line, tmp_path: Path) -> None
         assert until.astimezone().strftime("%H:%M") in (text, "00:00")
 
 
+def test_until_a_moment_that_is_over(line: Line, tmp_path: Path) -> None:
+    (tmp_path / "share").mkdir()
+    assert line("maintenance", "on", "--reason", "r", "--until", "2020-06-15T03:00Z") == 1
+    assert line.err == "davserver: That moment is over.\n"
+    assert line("maintenance", "status") == 0
+    assert line.out == "Nothing is under maintenance.\n"
+
+
+def test_as_long_as_the_api_takes_it(line: Line, tmp_path: Path) -> None:
+    assert cli_words.LONGEST == YEAR
+    (tmp_path / "share").mkdir()
+    assert line("maintenance", "on", "--reason", "r", "--for", "366d") == 0
+    assert [each["kind"] for each in line.json("maintenance", "status")] == ["maintenance"]
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -228,7 +244,14 @@ def test_until(text: str, later: int | None, line: Line, tmp_path: Path) -> None
         ("maintenance", "on", "--reason", "r", "--for", "long"),
         ("maintenance", "on", "--reason", "r", "--for", "1h", "--until", "03:00"),
         ("locks",),
+        ("maintenance", "on", "--reason", "r", "--for", "999999999d"),
+        ("maintenance", "on", "--reason", "r", "--for", "367d"),
+        ("maintenance", "on", "--reason", "r", "--for", "0s"),
+        ("maintenance", "on", "--reason", "r", "--until", "0001-01-01T00:00+14:00"),
         ("locks", "show", "x"),
+        ("locks", "show", "99999999999999999999"),
+        ("locks", "show", "9" * 5000),
+        ("locks", "break", "99999999999999999999", "--reason", "x"),
         ("locks", "break", "1"),
         ("locks", "list", "--kind", "other"),
     ],
@@ -245,6 +268,8 @@ def test_wrong_usage_is_2(wrong: tuple[str, ...], line: Line, capsys: pytest.Cap
     [
         (("locks", "list", "docs"), "'docs' is no path: it begins with a slash."),
         (("locks", "list", "/a/../b"), "'/a/../b' is no path: "),
+        (("locks", "list", "/caf\udce9"), "'/caf\\udce9' is no path: it is not UTF-8."),
+        (("maintenance", "off", "/.."), "'/..' is no path: "),
     ],
 )
 def test_what_is_no_path(words: tuple[str, ...], said: str, world: tuple[str, str], line: Line) -> None:
