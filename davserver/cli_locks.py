@@ -14,9 +14,10 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
-from davserver.cli_words import duration, list_number, path_of
+from davserver.cli_places import Places
+from davserver.cli_words import duration, list_number
 from davserver.placement import state_folder
 from davserver.protocol.errors import LockConflict
 from davserver.protocol.holder import OPERATOR, SOMEBODY, holder_name
@@ -32,11 +33,18 @@ Add = Callable[[str, str, str, "Callable[[argparse.Namespace], int]"], argparse.
 Load = Callable[[argparse.Namespace], Settings]
 
 
+class _Beside(NamedTuple):
+    """The server that a command works beside, be it running or not."""
+
+    locks: LockService
+    places: Places
+
+
 def add_lock_commands(add: Add, load: Load) -> None:
     """`locks list|show|break`."""
 
     def command(
-        name: str, example: str, description: str, run: Callable[[LockService, argparse.Namespace], int]
+        name: str, example: str, description: str, run: Callable[[_Beside, argparse.Namespace], int]
     ) -> argparse.ArgumentParser:
         parser = add(name, example, description, lambda arguments: _with_service(load(arguments), arguments, run))
         _add_where(parser)
@@ -68,7 +76,7 @@ def add_maintenance_commands(add: Add, load: Load) -> None:
         name: str,
         example: str,
         description: str,
-        run: Callable[[LockService, argparse.Namespace], int],
+        run: Callable[[_Beside, argparse.Namespace], int],
         *,
         create: bool = False,
     ) -> argparse.ArgumentParser:
@@ -113,11 +121,11 @@ def _add_where(parser: argparse.ArgumentParser) -> None:
 def _with_service(
     settings: Settings,
     arguments: argparse.Namespace,
-    run: Callable[[LockService, argparse.Namespace], int],
+    run: Callable[[_Beside, argparse.Namespace], int],
     *,
     create: bool = False,
 ) -> int:
-    from davserver.server.compose import open_service
+    from davserver.server.compose import open_shares_there
 
     if settings.state is None and not settings.shares:
         raise SettingsError("Say which server is meant: with -c FILE, --state DIR or --directory DIR.")
@@ -127,24 +135,22 @@ def _with_service(
     elif not os.path.exists(os.path.join(folder, "state.db")):
         raise SettingsError(f"There is no state in {folder}: no server has run with these settings yet.")
     with ExitStack() as stack:
-        return run(open_service(settings, folder, stack), arguments)
+        shares = open_shares_there(settings, folder, stack)
+        return run(_Beside(LockService(shares), Places(settings, shares)), arguments)
 
 
-def _list(service: LockService, arguments: argparse.Namespace) -> int:
-    found = service.find(
-        LockFilter(
-            None if arguments.path is None else path_of(arguments.path),
-            arguments.holder,
-            None if arguments.kind is None else Kind(arguments.kind),
-            True if arguments.stale else None,
-        )
-    )
-    _print_locks(found, as_json=arguments.json, none="No locks.")
+def _list(server: _Beside, arguments: argparse.Namespace) -> int:
+    kind = None if arguments.kind is None else Kind(arguments.kind)
+    stale = True if arguments.stale else None
+    paths = (None,) if arguments.path is None else server.places.spellings(arguments.path)
+    wanted = [LockFilter(path, arguments.holder, kind, stale) for path in paths]
+    found = {lock.id: lock for each in wanted for lock in server.locks.find(each)}
+    _print_locks([found[number] for number in sorted(found)], as_json=arguments.json, none="No locks.")
     return 0
 
 
-def _show(service: LockService, arguments: argparse.Namespace) -> int:
-    details = lock_details(service.get(arguments.number), OPERATOR, time.time(), "")
+def _show(server: _Beside, arguments: argparse.Namespace) -> int:
+    details = lock_details(server.locks.get(arguments.number), OPERATOR, time.time(), "")
     if arguments.json:
         print(json.dumps(details, ensure_ascii=False))
     else:
@@ -160,14 +166,14 @@ def _client(details: dict[str, object]) -> dict[str, object]:
     return {f"client_{name}": value for name, value in client.items()} if isinstance(client, dict) else {}
 
 
-def _break(service: LockService, arguments: argparse.Namespace) -> int:
+def _break(server: _Beside, arguments: argparse.Namespace) -> int:
     for number in arguments.numbers:
-        lock = service.break_lock(number, _operator(), arguments.reason)
+        lock = server.locks.break_lock(number, _operator(), arguments.reason)
         print(f"Lock {number} on {_printable(lock.root.key)}, held by {_printable(_holder(lock))}, is broken.")
     return 0
 
 
-def _on(service: LockService, arguments: argparse.Namespace) -> int:
+def _on(server: _Beside, arguments: argparse.Namespace) -> int:
     by = _operator() if arguments.user is None else Principal(arguments.user)
     seconds = arguments.seconds
     if arguments.until is not None:
@@ -175,8 +181,8 @@ def _on(service: LockService, arguments: argparse.Namespace) -> int:
         if seconds < 1:
             raise SettingsError("That moment is over.")
     try:
-        lock = service.maintain(
-            path_of(arguments.path),
+        lock = server.locks.maintain(
+            server.places.find(arguments.path),
             by,
             seconds,
             arguments.reason,
@@ -197,14 +203,16 @@ class _InTheWay(SettingsError):
         super().__init__(f"{what} in the way; wait, or say --break to break what is there.")
 
 
-def _off(service: LockService, arguments: argparse.Namespace) -> int:
-    lock = service.end_maintenance(path_of(arguments.path), _operator())
+def _off(server: _Beside, arguments: argparse.Namespace) -> int:
+    meant = server.places.spellings(arguments.path)
+    under = [lock.root for lock in server.locks.find(LockFilter(kind=Kind.MAINTENANCE))]
+    lock = server.locks.end_maintenance(next((path for path in meant if path in under), meant[-1]), _operator())
     print(f"The maintenance of {_printable(lock.root.key)} is over.")
     return 0
 
 
-def _status(service: LockService, arguments: argparse.Namespace) -> int:
-    found = service.find(LockFilter(kind=Kind.MAINTENANCE))
+def _status(server: _Beside, arguments: argparse.Namespace) -> int:
+    found = server.locks.find(LockFilter(kind=Kind.MAINTENANCE))
     _print_locks(found, as_json=arguments.json, none="Nothing is under maintenance.")
     return 0
 

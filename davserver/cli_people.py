@@ -14,10 +14,10 @@ import secrets
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from davserver.cli_words import duration, list_number, path_of
+from davserver.cli_words import duration, list_number
 from davserver.placement import state_folder
 from davserver.protocol.moments import iso
 from davserver.settings import Settings, SettingsError, parse_users
@@ -25,6 +25,7 @@ from davserver.settings import Settings, SettingsError, parse_users
 if TYPE_CHECKING:
     from davserver.access.app_passwords import AppPassword, AppPasswords
     from davserver.access.users_file import Users
+    from davserver.protocol.paths import DavPath
 
 #: Gives a command its parser: (name, example, description, what it does).
 Add = Callable[[str, str, str, Callable[[argparse.Namespace], int]], argparse.ArgumentParser]
@@ -292,12 +293,12 @@ def _create_app_password(settings: Settings, passwords: AppPasswords, arguments:
 
     if directory_of(settings).find(arguments.user) is None and settings.auth.proxy_user_header is None:
         raise SettingsError(f"There is no user {arguments.user}; davserver user list shows those that there are.")
-    path, now = arguments.path, time.time()
+    scope, now = _scope(settings, arguments.path), time.time()
     made, secret = passwords.create(
         arguments.user,
         arguments.name,
         now,
-        scope=path_of(path if path.startswith("/") else f"/{path}"),
+        scope=scope,
         read_only=arguments.read_only,
         expires=None if arguments.seconds is None else now + arguments.seconds,
     )
@@ -306,6 +307,15 @@ def _create_app_password(settings: Settings, passwords: AppPasswords, arguments:
     else:
         print(f"App password {made.id} of {made.user} for {made.name}, shown this once: {secret}")
     return 0
+
+
+def _scope(settings: Settings, text: str) -> DavPath:
+    from davserver.cli_places import Places
+    from davserver.server.compose import open_shares_there
+
+    with ExitStack() as stack:
+        shares = open_shares_there(settings, state_folder(settings, os.environ), stack)
+        return Places(settings, shares).find(text if text.startswith("/") else f"/{text}")
 
 
 def _list_all(_: Settings, passwords: AppPasswords, arguments: argparse.Namespace) -> int:
