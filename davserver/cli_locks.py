@@ -10,6 +10,7 @@ import getpass
 import json
 import math
 import os
+import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -18,7 +19,7 @@ from typing import Any, NamedTuple
 
 from davserver.cli_places import Places
 from davserver.cli_words import duration, list_number
-from davserver.placement import state_folder
+from davserver.placement import require_folders, state_folder
 from davserver.protocol.errors import LockConflict
 from davserver.protocol.holder import OPERATOR, SOMEBODY, holder_name
 from davserver.protocol.locked import lock_details
@@ -26,6 +27,7 @@ from davserver.protocol.locks import Kind, Lock, Principal
 from davserver.protocol.moments import iso
 from davserver.settings import Settings, SettingsError
 from davserver.storage.lock_service import LockFilter, LockService
+from davserver.storage.staging import is_served_elsewhere
 
 #: Gives a command its parser: (name, example, description, what it does).
 Add = Callable[[str, str, str, "Callable[[argparse.Namespace], int]"], argparse.ArgumentParser]
@@ -130,13 +132,34 @@ def _with_service(
     if settings.state is None and not settings.shares:
         raise SettingsError("Say which server is meant: with -c FILE, --state DIR or --directory DIR.")
     folder = state_folder(settings, os.environ)
-    if create:
-        os.makedirs(folder, mode=0o700, exist_ok=True)
-    elif not os.path.exists(os.path.join(folder, "state.db")):
+    is_new = not os.path.exists(os.path.join(folder, "state.db"))
+    if is_new and not create:
         raise SettingsError(f"There is no state in {folder}: no server has run with these settings yet.")
+    if is_new:
+        require_folders(settings)
+        _require_no_other_state(settings, folder, "")
+        os.makedirs(folder, mode=0o700, exist_ok=True)
     with ExitStack() as stack:
         shares = open_shares_there(settings, folder, stack)
-        return run(_Beside(LockService(shares), Places(settings, shares)), arguments)
+        if create:
+            _require_no_other_state(settings, folder, shares.journal.owner())
+        code = run(_Beside(LockService(shares), Places(settings, shares)), arguments)
+    if is_new:
+        print(
+            f"davserver: No server has run with the state in {folder} yet; one with another state does not obey this.",
+            file=sys.stderr,
+        )
+    return code
+
+
+def _require_no_other_state(settings: Settings, folder: str, owner: str) -> None:
+    """What is noted in one state does not stop a server that has another. Raises SettingsError."""
+    for path, share in settings.shares.items():
+        if not share.read_only and is_served_elsewhere(share.folder, owner):
+            raise SettingsError(
+                f"The folder of share {path}, {share.folder}, is served by a davserver that keeps its locks elsewhere "
+                f"than in {folder}: name its configuration with -c, or its state folder with --state."
+            )
 
 
 def _list(server: _Beside, arguments: argparse.Namespace) -> int:

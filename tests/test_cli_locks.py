@@ -169,6 +169,8 @@ def test_maintenance_with_no_server(line: Line, tmp_path: Path) -> None:
     assert line("maintenance", "status") == 1
     assert "no server has run with these settings yet" in line.err
     assert line("maintenance", "on", "--reason", "move to another disk") == 0
+    said = f"davserver: No server has run with the state in {tmp_path / 'state'} yet; one with another state does not"
+    assert line.err.splitlines()[-1].startswith(said)
     assert [each["kind"] for each in line.json("maintenance", "status")] == ["maintenance"]
     with serving(tmp_path) as server:
         assert server.client()("PUT", "/f", b"x").status == 423
@@ -179,6 +181,37 @@ def test_maintenance_with_no_server(line: Line, tmp_path: Path) -> None:
     assert line.out == "Nothing is under maintenance.\n"
     with serving(tmp_path) as server:
         assert server.client()("PUT", "/f", b"x").status == 201
+
+
+def test_maintenance_of_what_is_not_there(line: Line, tmp_path: Path) -> None:
+    """Exit code 0 would tell a backup that nobody writes."""
+    assert line("maintenance", "on", "--reason", "backup") == 1
+    assert line.err == f"davserver: The folder of share /, {tmp_path / 'share'}, is not there; create it first.\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("used", [False, True], ids=["never used", "of another time"])
+def test_maintenance_in_a_state_that_the_server_does_not_use(used: bool, line: Line, tmp_path: Path) -> None:
+    share, other = tmp_path / "share", tmp_path / "other"
+    share.mkdir()
+    other.mkdir()
+    if used:
+        with serving(tmp_path):
+            pass
+    with serving(other, shares={"/": {"directory": str(share)}}) as server:
+        before = sorted(tmp_path.iterdir())
+        assert line("maintenance", "on", "--reason", "backup") == 1
+        assert line.err == (
+            f"davserver: The folder of share /, {share}, is served by a davserver that keeps its locks elsewhere than "
+            f"in {tmp_path / 'state'}: name its configuration with -c, or its state folder with --state.\n"
+        )
+        assert sorted(tmp_path.iterdir()) == before
+        named = ("--directory", str(share), "--state", str(other / "state"))
+        assert line("maintenance", "on", "--reason", "backup", *named, where=False) == 0
+        assert "No server has run" not in line.err
+        assert server.client()("PUT", "/f", b"x").status == 423
+    assert line("maintenance", "on", "--reason", "backup") == 0
+    assert ("No server has run" in line.err) is not used
 
 
 def test_maintenance_waits_for_locks_or_breaks_them(world: tuple[str, str], line: Line) -> None:
