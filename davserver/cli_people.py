@@ -155,7 +155,7 @@ def _add(settings: Settings, arguments: argparse.Namespace) -> int:
             entry["groups"] = arguments.groups
         users[arguments.name] = entry
         told = _set_password(settings, entry, arguments)
-    print(f"{arguments.name} may log in.{told}")
+    print(f"{arguments.name} may log in: that stands in {settings.auth.users_file}.{told}")
     return 0
 
 

@@ -21,7 +21,7 @@ ROOMS = {
     "access": {"protocol", "storage", "methods", "names"},
     "names": set(),
     "sources": set(),
-    "webhook_settings": {"sources"},
+    "webhook_settings": {"sources", "setting_types"},
     "setting_types": set(),
     "settings_access": {"setting_types", "names"},
     "settings": {"sources", "setting_types", "names", "settings_access", "webhook_settings"},

@@ -46,7 +46,8 @@ def test_a_user_is_added_changed_listed_and_removed(config: Path) -> None:
     added = run(
         "user", "add", "alice", "--group", "editors", "--display-name", "Alice Smith", cwd=here, stdin="wonder\n"
     )
-    assert (added.returncode, added.stdout, added.stderr) == (0, "alice may log in.\n", "")
+    told = f"alice may log in: that stands in {here}/users.yaml.\n"
+    assert (added.returncode, added.stdout, added.stderr) == (0, told, "")
     entry = users(config)["alice"]
     assert entry["groups"] == ["editors"]
     assert PasswordHash.parse(str(entry["password"])).matches(b"wonder")
@@ -100,6 +101,21 @@ def test_without_a_file_for_users(tmp_path: Path) -> None:
     failed = run("user", "add", "alice", cwd=tmp_path, stdin="x\n")
     assert failed.returncode == 1
     assert "set auth.users_file" in failed.stderr
+
+
+@pytest.mark.slow
+def test_a_user_is_added_where_the_server_looks(tmp_path: Path) -> None:
+    """Neither is run where the configuration lies."""
+    for name in ("etc", "elsewhere"):
+        (tmp_path / name).mkdir()
+    config = tmp_path / "etc" / "davserver.yaml"
+    config.write_text("auth: {users_file: users.yaml}\n")
+    added = run("user", "add", "alice", "-c", "../etc/davserver.yaml", cwd=tmp_path / "elsewhere", stdin="wonder\n")
+    assert added.stdout == f"alice may log in: that stands in {tmp_path}/etc/users.yaml.\n"
+    with Process(tmp_path, "-c", str(config)) as server:
+        login = "Basic " + b64encode(b"alice:wonder").decode()
+        assert server.client(Authorization=login)("PROPFIND", "/", Depth="0").status == 207
+        assert server.stop() == 0
 
 
 @pytest.mark.slow
