@@ -222,6 +222,7 @@ def _reason(error: Exception, settings: Settings) -> str:
 
 def _check_config(arguments: argparse.Namespace) -> int:
     from davserver.access.hashes import hash_password
+    from davserver.server.run import try_files
 
     settings = load(file=arguments.config, environ=os.environ, flags={}, hash_password=hash_password)
     effective = settings.model_dump(mode="json")
@@ -234,6 +235,9 @@ def _check_config(arguments: argparse.Namespace) -> int:
     if settings.shares:
         require_startable(settings)
         state_folder(settings, os.environ)
+    try_files(settings)
+    if not settings.shares:
+        print("davserver: No shares are configured: it is for `davserver serve DIR`.", file=sys.stderr)
     return 0
 
 

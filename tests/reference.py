@@ -31,7 +31,8 @@ A path in the file that is not absolute is relative to the folder of the file, w
 environment or the command line to the current folder. `~` is the home of whoever runs the server.
 
 Durations are a number and `s`, `m`, `h` or `d`; sizes a number and `KiB`, `MiB` or `GiB` (or `KB`, `MB`, `GB`). A key
-that is not known stops the start, with its line and what was probably meant. This says what is in force:
+that is not known stops the start, with its line and what was probably meant. This says what is in force, and whether a
+server would start with it, on the files and folders that there are:
 
 ```sh
 davserver check-config -c davserver.yaml

@@ -20,6 +20,7 @@ from davserver.server.http.server import DavServer, address_of
 from davserver.server.http.tls import TlsAdapter
 from davserver.server.limits import limits_of, raise_open_files, seats_of, worker_count
 from davserver.server.listen import Listeners, open_listeners
+from davserver.server.people import directory_of
 from davserver.server.reload import load_certificate
 from davserver.server.worker import work
 from davserver.server.workers import Workers
@@ -73,6 +74,14 @@ def serve(
             reread=reread_with_certificate,
             close_listeners=listeners.close,
         )
+
+
+def try_files(settings: Settings) -> None:
+    """Read the files that settings name, and change nothing. Raises SettingsError for the one that `serve` would."""
+    _tls(settings)
+    for hook in settings.webhooks.values():
+        hook.key()
+    directory_of(settings)
 
 
 def open_server(
