@@ -235,7 +235,8 @@ def _check_config(arguments: argparse.Namespace) -> int:
     if settings.shares:
         require_startable(settings)
         state_folder(settings, os.environ)
-    try_files(settings)
+    for told in try_files(settings):
+        print(f"davserver: WARNING: {told}", file=sys.stderr)
     if not settings.shares:
         print("davserver: No shares are configured: it is for `davserver serve DIR`.", file=sys.stderr)
     return 0

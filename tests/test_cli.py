@@ -135,6 +135,18 @@ def test_check_config_says_of_files_what_serve_would_say(text: str, tmp_path: Pa
     assert checked.stderr.count("\n") == 1
 
 
+def test_check_config_warns_of_names_that_nobody_has(tmp_path: Path) -> None:
+    (tmp_path / "share").mkdir()
+    (tmp_path / "x.yaml").write_text(
+        "shares: {/: {directory: share}}\nusers: {alice: {groups: [editors]}}\n"
+        "rules: [{path: /, who: '@editros', allow: rw}]\n"
+    )
+    checked = run("check-config", "-c", "x.yaml", cwd=tmp_path)
+    assert checked.returncode == 0
+    said = "davserver: WARNING: rule for /: nobody is in the group @editros; did you mean @editors?\n"
+    assert checked.stderr == said
+
+
 def test_a_configuration_without_shares_is_for_serve_dir(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text("port: 99\n")
     checked = run("check-config", "-c", "x.yaml", cwd=tmp_path)
