@@ -64,6 +64,15 @@ def add_lock_commands(add: Add, load: Load) -> None:
 def add_maintenance_commands(add: Add, load: Load) -> None:
     """`maintenance on|off|status`."""
 
+    def with_user(arguments: argparse.Namespace) -> Settings:
+        """The settings, which know whom `--as` names."""
+        from davserver.server.people import require_user
+
+        settings = load(arguments)
+        if arguments.user is not None:
+            arguments.user = require_user(settings, arguments.user)
+        return settings
+
     def command(
         name: str,
         example: str,
@@ -71,12 +80,13 @@ def add_maintenance_commands(add: Add, load: Load) -> None:
         run: Callable[[LockService, argparse.Namespace], int],
         *,
         create: bool = False,
+        settings_of: Load = load,
     ) -> argparse.ArgumentParser:
         parser = add(
             name,
             example,
             description,
-            lambda arguments: _with_service(load(arguments), arguments, run, create=create),
+            lambda arguments: _with_service(settings_of(arguments), arguments, run, create=create),
         )
         _add_where(parser)
         return parser
@@ -87,6 +97,7 @@ def add_maintenance_commands(add: Add, load: Load) -> None:
         "Let nobody change anything, at a path and below it, until it is over.",
         _on,
         create=True,
+        settings_of=with_user,
     )
     on.add_argument("path", nargs="?", default="/", metavar="PATH", help="(default: /, everything)")
     on.add_argument("--reason", required=True, type=_reason, help="what for; everybody who waits is told")
@@ -168,7 +179,8 @@ def _break(service: LockService, arguments: argparse.Namespace) -> int:
 
 
 def _on(service: LockService, arguments: argparse.Namespace) -> int:
-    by = _operator() if arguments.user is None else Principal(arguments.user)
+    operator = _operator()
+    by = operator if arguments.user is None else arguments.user
     seconds = arguments.seconds
     if arguments.until is not None:
         seconds = max(1, math.ceil(arguments.until - time.time()))
@@ -180,6 +192,7 @@ def _on(service: LockService, arguments: argparse.Namespace) -> int:
             arguments.reason,
             blocks_reads=arguments.block_reads,
             breaking=arguments.breaking,
+            set_by=None if by is operator else operator,
         )
     except LockConflict as conflict:
         _print_locks(conflict.locks, as_json=False, none="")

@@ -194,12 +194,30 @@ def test_a_user_may_work_on_meanwhile(tmp_path: Path, line: Line) -> None:
     users = {name: {"password": QUICK.hash(name)} for name in ("alice", "bob")}
     with serving(tmp_path, users=users) as server:
         alice, bob = (server.client(Authorization=login) for login in (ALICE, "Basic Ym9iOmJvYg=="))
-        assert line("maintenance", "on", "--reason", "import", "--as", "alice") == 0
+        assert line("maintenance", "on", "--reason", "import", "--as", "alice") == 1
+        assert line.err == "davserver: There is no user alice; davserver user list shows those that there are.\n"
+        assert line("maintenance", "status") == 0
+        assert line.out == "Nothing is under maintenance.\n"
+        config = tmp_path / "davserver.yaml"
+        config.write_text("users: {alice: {display_name: Alice Liddell}}\n")
+        assert line("maintenance", "on", "--reason", "import", "--as", "alise", "-c", str(config)) == 1
+        assert "There is no user alise" in line.err
+        assert line("maintenance", "on", "--reason", "import", "--as", "alice", "-c", str(config)) == 0
+        # Who did it is told beside whom it was done for.
+        assert re.search(r"maintenance \d on / set by local:\S+ for alice without an end: import\n$", line.err)
         assert alice("PUT", "/f", b"x").status == 201
         assert bob("PUT", "/f", b"y").status == 423
         (found,) = line.json("maintenance", "status")
-        assert (found["locked_by"], found["lock_reason"]) == ("alice", "import")
+        assert (found["locked_by"], found["lock_reason"]) == ("Alice Liddell", "import")
         assert "locked_until" not in found
+
+
+def test_where_a_proxy_logs_users_in_anybody_may_be_one(tmp_path: Path, line: Line) -> None:
+    (tmp_path / "share").mkdir()
+    config = tmp_path / "davserver.yaml"
+    config.write_text("trusted_proxies: ['::1']\nauth: {proxy_user_header: Remote-User}\n")
+    assert line("maintenance", "on", "--reason", "import", "--as", "zoe", "-c", str(config)) == 0
+    assert line.json("maintenance", "status")[0]["locked_by"] == "zoe"
 
 
 @pytest.mark.parametrize(
