@@ -16,6 +16,7 @@ from contextlib import ExitStack
 from datetime import datetime, timedelta
 from typing import Any
 
+from davserver.cli_several import to_each
 from davserver.placement import state_folder
 from davserver.protocol.errors import LockConflict, Refused
 from davserver.protocol.holder import OPERATOR, SOMEBODY, holder_name
@@ -172,10 +173,19 @@ def _client(details: dict[str, object]) -> dict[str, object]:
 
 
 def _break(service: LockService, arguments: argparse.Namespace) -> int:
-    for number in arguments.numbers:
-        lock = service.break_lock(number, _operator(), arguments.reason)
+    broken = dict[int, Lock]()
+
+    def end(number: int) -> None:
+        if number not in broken:
+            lock = service.get(number)
+            # Those of a transaction end together.
+            locks = (lock,) if lock.transaction_id is None else service.transaction(lock.transaction_id).locks
+            service.break_lock(number, _operator(), arguments.reason)
+            broken.update({each.id: each for each in locks})
+        lock = broken[number]
         print(f"Lock {number} on {_printable(lock.root.key)}, held by {_printable(_holder(lock))}, is broken.")
-    return 0
+
+    return to_each(arguments.numbers, end)
 
 
 def _on(service: LockService, arguments: argparse.Namespace) -> int:

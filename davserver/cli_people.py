@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from davserver.cli_several import to_each
 from davserver.placement import state_folder
 from davserver.protocol.moments import iso
 from davserver.protocol.paths import DavPath, quote_name
@@ -329,10 +330,11 @@ def _list_all(_: Settings, passwords: AppPasswords, arguments: argparse.Namespac
 
 
 def _revoke(_: Settings, passwords: AppPasswords, arguments: argparse.Namespace) -> int:
-    for number in arguments.numbers:
+    def revoke(number: int) -> None:
         revoked = passwords.revoke(number)
         print(f"App password {number} of {revoked.user} for {revoked.name} is revoked.")
-    return 0
+
+    return to_each(arguments.numbers, revoke)
 
 
 def _details(password: AppPassword) -> dict[str, Any]:

@@ -130,6 +130,31 @@ def test_break(world: tuple[str, str], line: Line) -> None:
     assert "at most 500 characters" in line.err
 
 
+def test_one_that_has_ended_keeps_none_of_the_others(world: tuple[str, str], line: Line) -> None:
+    assert line("locks", "break", "99", "1", "98", "2", "1", "--reason", "r") == 1
+    assert [text.split(" on ")[0] for text in line.out.splitlines()] == ["Lock 1", "Lock 2"]
+    assert [text for text in line.err.splitlines() if text.startswith("davserver: ")] == [
+        "davserver: There is no lock 99.", "davserver: There is no lock 98.",
+    ]  # fmt: skip
+    assert line.json("locks", "list") == []
+
+
+def test_locks_of_one_transaction_end_together(tmp_path: Path, line: Line) -> None:
+    """Who names all of them is not told that all but the first had ended before."""
+    users = {"alice": {"password": QUICK.hash("alice")}}
+    with serving(tmp_path, users=users) as server:
+        alice = server.client(Authorization=ALICE)
+        begun = alice(
+            "POST", "/-/api/v1/transactions", json.dumps({"paths": ["/a", "/b", "/c"], "seconds": 60}).encode(),
+            Content_Type="application/json",
+        )  # fmt: skip
+        assert begun.status == 201, begun.body
+    assert line("locks", "break", "2", "1", "--reason", "r") == 0
+    assert [text.split(", ")[0] for text in line.out.splitlines()] == ["Lock 2 on /b", "Lock 1 on /a"]
+    assert line.json("locks", "list") == []
+    assert line("locks", "break", "3", "--reason", "r") == 1
+
+
 def test_a_running_server_obeys_at_once(tmp_path: Path, line: Line) -> None:
     """What is broken is free, and its holder is told who broke it, and why; what is set stops others."""
     with serving(tmp_path) as server:

@@ -161,7 +161,13 @@ def test_app_passwords_beside_a_running_server(config: Path) -> None:
         assert listed["last_used_from"] == "127.0.0.1"
         assert "password" not in listed
         assert "phone" in run("app-password", "list", "alice", cwd=here).stdout
-        assert run("app-password", "revoke", str(made["id"]), cwd=here).returncode == 0
+        other = json.loads(run("app-password", "create", "alice", "tablet", "--json", cwd=here).stdout)["id"]
+        revoked = run("app-password", "revoke", "98", str(made["id"]), "99", str(other), cwd=here)
+        assert revoked.returncode == 1
+        assert revoked.stderr == "davserver: There is no app password 98.\ndavserver: There is no app password 99.\n"
+        assert [text.partition(" is ")[0] for text in revoked.stdout.splitlines()] == [
+            f"App password {made['id']} of alice for phone", f"App password {other} of alice for tablet",
+        ]  # fmt: skip
         until(client, "/docs", 401)
         assert run("app-password", "revoke", str(made["id"]), cwd=here).returncode == 1
         assert run("app-password", "list", cwd=here).stdout == "No app passwords.\n"
