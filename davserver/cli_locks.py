@@ -45,7 +45,7 @@ def add_lock_commands(add: Add, load: Load) -> None:
 
     listing = command("list", "davserver locks list --holder alice", "List who holds which locks.", _list)
     listing.add_argument("path", nargs="?", metavar="PATH", help="only what protects this path, or lies below it")
-    listing.add_argument("--holder", metavar="NAME", help="only locks of this user")
+    listing.add_argument("--holder", metavar="NAME", help="only locks of the user who logs in with this name")
     listing.add_argument("--kind", choices=[kind.value for kind in Kind], help="only locks of this kind")
     listing.add_argument("--stale", action="store_true", help="only locks whose client has probably gone")
     listing.add_argument("--json", action="store_true", help="as JSON, for programs")
@@ -156,7 +156,7 @@ def _list(service: LockService, arguments: argparse.Namespace) -> int:
 
 
 def _show(service: LockService, arguments: argparse.Namespace) -> int:
-    details = lock_details(service.get(arguments.number), OPERATOR, time.time(), "")
+    details = _details(service.get(arguments.number), time.time())
     if arguments.json:
         print(json.dumps(details, ensure_ascii=False))
     else:
@@ -233,7 +233,7 @@ def _status(service: LockService, arguments: argparse.Namespace) -> int:
 def _print_locks(locks: Sequence[Lock], *, as_json: bool, none: str) -> None:
     now = time.time()
     if as_json:
-        print(json.dumps([lock_details(lock, OPERATOR, now, "") for lock in locks], ensure_ascii=False))
+        print(json.dumps([_details(lock, now) for lock in locks], ensure_ascii=False))
         return
     if not locks:
         print(none)
@@ -250,8 +250,20 @@ def _print_locks(locks: Sequence[Lock], *, as_json: bool, none: str) -> None:
         print("  ".join(f"{text:{width}}" for text, width in zip(row, widths, strict=True)).rstrip())
 
 
+def _details(lock: Lock, now: float) -> dict[str, object]:
+    """What the API tells, and the name with which the holder logs in: it tells display names alone."""
+    details = dict[str, object]()
+    for name, value in lock_details(lock, OPERATOR, now, "").items():
+        details[name] = value
+        if name == "locked_by" and not lock.principal.is_anonymous:
+            details["login"] = lock.principal.name
+    return details
+
+
 def _holder(lock: Lock) -> str:
-    return holder_name(lock, OPERATOR) or SOMEBODY
+    """Jane Smith (jane)"""
+    name, login = holder_name(lock, OPERATOR) or SOMEBODY, lock.principal.name
+    return name if login in ("", name) else f"{name} ({login})"
 
 
 def _operator() -> Principal:

@@ -73,12 +73,14 @@ def test_list(world: tuple[str, str], line: Line) -> None:
     assert re.match(r"ID +PATH +KIND +HOLDER +SINCE +UNTIL$", head)
     moment = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
     assert re.fullmatch(rf"1 +/docs/résumé 1.odt +write +Jane Smith +{moment} +{moment}", first)
-    assert re.fullmatch(rf"2 +/docs/ +write +Alice Liddell +{moment} +{moment}", second)
+    assert re.fullmatch(rf"2 +/docs/ +write +Alice Liddell \(alice\) +{moment} +{moment}", second)
     found = line.json("locks", "list")
     assert [(each["id"], each["path"], each["locked_by"], each["depth"]) for each in found] == [
         (1, "/docs/r%C3%A9sum%C3%A9%201.odt", "Jane Smith", "0"), (2, "/docs/", "Alice Liddell", "0"),
     ]  # fmt: skip
     assert found[0]["client"]["agent"] == "Word"
+    # What --holder takes; nobody has logged in for the other one.
+    assert [each.get("login") for each in found] == [None, "alice"]
     for token in world:
         assert token.removeprefix("urn:uuid:") not in line.out
 
@@ -112,6 +114,10 @@ def test_show(world: tuple[str, str], line: Line) -> None:
     assert shown["client_address"] == "127.0.0.1"
     assert line.json("locks", "show", "1")["client"] == {"address": "127.0.0.1", "agent": "Word"}
     assert world[0].removeprefix("urn:uuid:") not in line.out
+    assert "login" not in shown
+    assert line.json("locks", "show", "2")["login"] == "alice"
+    assert line("locks", "show", "2") == 0
+    assert re.search(r"^locked_by +Alice Liddell\nlogin +alice\n", line.out, re.MULTILINE)
     assert line("locks", "show", "99") == 1
     assert line.err == "davserver: There is no lock 99.\n"
 
