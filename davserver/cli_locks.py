@@ -10,22 +10,25 @@ import getpass
 import json
 import math
 import os
+import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
+from davserver.cli_places import Places
 from davserver.cli_several import to_each
-from davserver.placement import state_folder
-from davserver.protocol.errors import LockConflict, Refused
+from davserver.cli_words import duration, list_number
+from davserver.placement import require_folders, state_folder
+from davserver.protocol.errors import LockConflict
 from davserver.protocol.holder import OPERATOR, SOMEBODY, holder_name
 from davserver.protocol.locked import lock_details
 from davserver.protocol.locks import Kind, Lock, Principal
 from davserver.protocol.moments import iso
-from davserver.protocol.paths import DavPath, quote_name
-from davserver.settings import Settings, SettingsError, parse_duration
+from davserver.settings import Settings, SettingsError
 from davserver.storage.lock_service import LockFilter, LockService
+from davserver.storage.staging import is_served_elsewhere
 
 #: Gives a command its parser: (name, example, description, what it does).
 Add = Callable[[str, str, str, "Callable[[argparse.Namespace], int]"], argparse.ArgumentParser]
@@ -33,11 +36,18 @@ Add = Callable[[str, str, str, "Callable[[argparse.Namespace], int]"], argparse.
 Load = Callable[[argparse.Namespace], Settings]
 
 
+class _Beside(NamedTuple):
+    """The server that a command works beside, be it running or not."""
+
+    locks: LockService
+    places: Places
+
+
 def add_lock_commands(add: Add, load: Load) -> None:
     """`locks list|show|break`."""
 
     def command(
-        name: str, example: str, description: str, run: Callable[[LockService, argparse.Namespace], int]
+        name: str, example: str, description: str, run: Callable[[_Beside, argparse.Namespace], int]
     ) -> argparse.ArgumentParser:
         parser = add(name, example, description, lambda arguments: _with_service(load(arguments), arguments, run))
         _add_where(parser)
@@ -50,7 +60,7 @@ def add_lock_commands(add: Add, load: Load) -> None:
     listing.add_argument("--stale", action="store_true", help="only locks whose client has probably gone")
     listing.add_argument("--json", action="store_true", help="as JSON, for programs")
     show = command("show", "davserver locks show 7", "Show all that is known of a lock, but its token.", _show)
-    show.add_argument("number", type=int, metavar="ID", help="its number in the list")
+    show.add_argument("number", type=list_number, metavar="ID", help="its number in the list")
     show.add_argument("--json", action="store_true", help="as JSON, for programs")
     breaking = command(
         "break",
@@ -58,7 +68,7 @@ def add_lock_commands(add: Add, load: Load) -> None:
         "End locks against their holders' will. A save of theirs is still accepted while nobody else has written.",
         _break,
     )
-    breaking.add_argument("numbers", type=int, nargs="+", metavar="ID", help="numbers in the list")
+    breaking.add_argument("numbers", type=list_number, nargs="+", metavar="ID", help="numbers in the list")
     breaking.add_argument("--reason", required=True, type=_reason, help="why; the holder is told")
 
 
@@ -78,7 +88,7 @@ def add_maintenance_commands(add: Add, load: Load) -> None:
         name: str,
         example: str,
         description: str,
-        run: Callable[[LockService, argparse.Namespace], int],
+        run: Callable[[_Beside, argparse.Namespace], int],
         *,
         create: bool = False,
         settings_of: Load = load,
@@ -103,7 +113,7 @@ def add_maintenance_commands(add: Add, load: Load) -> None:
     on.add_argument("path", nargs="?", default="/", metavar="PATH", help="(default: /, everything)")
     on.add_argument("--reason", required=True, type=_reason, help="what for; everybody who waits is told")
     end = on.add_mutually_exclusive_group()
-    end.add_argument("--for", dest="seconds", type=_duration, metavar="TIME", help="how long: 90s, 30m, 12h")
+    end.add_argument("--for", dest="seconds", type=duration, metavar="TIME", help="how long: 90s, 30m, 12h")
     end.add_argument("--until", type=_moment, metavar="MOMENT", help="03:00, or 2026-06-15T03:00Z")
     on.add_argument("--block-reads", action="store_true", help="let nobody read either")
     on.add_argument("--break", dest="breaking", action="store_true", help="break the locks that stand in the way")
@@ -125,38 +135,57 @@ def _add_where(parser: argparse.ArgumentParser) -> None:
 def _with_service(
     settings: Settings,
     arguments: argparse.Namespace,
-    run: Callable[[LockService, argparse.Namespace], int],
+    run: Callable[[_Beside, argparse.Namespace], int],
     *,
     create: bool = False,
 ) -> int:
-    from davserver.server.compose import open_service
+    from davserver.server.compose import open_shares_there
 
     if settings.state is None and not settings.shares:
         raise SettingsError("Say which server is meant: with -c FILE, --state DIR or --directory DIR.")
     folder = state_folder(settings, os.environ)
-    if create:
-        os.makedirs(folder, mode=0o700, exist_ok=True)
-    elif not os.path.exists(os.path.join(folder, "state.db")):
+    is_new = not os.path.exists(os.path.join(folder, "state.db"))
+    if is_new and not create:
         raise SettingsError(f"There is no state in {folder}: no server has run with these settings yet.")
+    if is_new:
+        require_folders(settings)
+        _require_no_other_state(settings, folder, "")
+        os.makedirs(folder, mode=0o700, exist_ok=True)
     with ExitStack() as stack:
-        return run(open_service(settings, folder, stack), arguments)
-
-
-def _list(service: LockService, arguments: argparse.Namespace) -> int:
-    found = service.find(
-        LockFilter(
-            None if arguments.path is None else _path(arguments.path),
-            arguments.holder,
-            None if arguments.kind is None else Kind(arguments.kind),
-            True if arguments.stale else None,
+        shares = open_shares_there(settings, folder, stack)
+        if create:
+            _require_no_other_state(settings, folder, shares.journal.owner())
+        code = run(_Beside(LockService(shares), Places(settings, shares)), arguments)
+    if is_new:
+        print(
+            f"davserver: No server has run with the state in {folder} yet; one with another state does not obey this.",
+            file=sys.stderr,
         )
-    )
-    _print_locks(found, as_json=arguments.json, none="No locks.")
+    return code
+
+
+def _require_no_other_state(settings: Settings, folder: str, owner: str) -> None:
+    """What is noted in one state does not stop a server that has another. Raises SettingsError."""
+    for path, share in settings.shares.items():
+        if not share.read_only and is_served_elsewhere(share.folder, owner):
+            raise SettingsError(
+                f"The folder of share {path}, {share.folder}, is served by a davserver that keeps its locks elsewhere "
+                f"than in {folder}: name its configuration with -c, or its state folder with --state."
+            )
+
+
+def _list(server: _Beside, arguments: argparse.Namespace) -> int:
+    kind = None if arguments.kind is None else Kind(arguments.kind)
+    stale = True if arguments.stale else None
+    paths = (None,) if arguments.path is None else server.places.spellings(arguments.path)
+    wanted = [LockFilter(path, arguments.holder, kind, stale) for path in paths]
+    found = {lock.id: lock for each in wanted for lock in server.locks.find(each)}
+    _print_locks([found[number] for number in sorted(found)], as_json=arguments.json, none="No locks.")
     return 0
 
 
-def _show(service: LockService, arguments: argparse.Namespace) -> int:
-    details = _details(service.get(arguments.number), time.time())
+def _show(server: _Beside, arguments: argparse.Namespace) -> int:
+    details = _details(server.locks.get(arguments.number), time.time())
     if arguments.json:
         print(json.dumps(details, ensure_ascii=False))
     else:
@@ -172,15 +201,15 @@ def _client(details: dict[str, object]) -> dict[str, object]:
     return {f"client_{name}": value for name, value in client.items()} if isinstance(client, dict) else {}
 
 
-def _break(service: LockService, arguments: argparse.Namespace) -> int:
+def _break(server: _Beside, arguments: argparse.Namespace) -> int:
     broken = dict[int, Lock]()
 
     def end(number: int) -> None:
         if number not in broken:
-            lock = service.get(number)
+            lock = server.locks.get(number)
             # Those of a transaction end together.
-            locks = (lock,) if lock.transaction_id is None else service.transaction(lock.transaction_id).locks
-            service.break_lock(number, _operator(), arguments.reason)
+            locks = (lock,) if lock.transaction_id is None else server.locks.transaction(lock.transaction_id).locks
+            server.locks.break_lock(number, _operator(), arguments.reason)
             broken.update({each.id: each for each in locks})
         lock = broken[number]
         print(f"Lock {number} on {_printable(lock.root.key)}, held by {_printable(_holder(lock))}, is broken.")
@@ -188,15 +217,17 @@ def _break(service: LockService, arguments: argparse.Namespace) -> int:
     return to_each(arguments.numbers, end)
 
 
-def _on(service: LockService, arguments: argparse.Namespace) -> int:
+def _on(server: _Beside, arguments: argparse.Namespace) -> int:
     operator = _operator()
     by = operator if arguments.user is None else arguments.user
     seconds = arguments.seconds
     if arguments.until is not None:
-        seconds = max(1, math.ceil(arguments.until - time.time()))
+        seconds = math.ceil(arguments.until - time.time())
+        if seconds < 1:
+            raise SettingsError("That moment is over.")
     try:
-        lock = service.maintain(
-            _path(arguments.path),
+        lock = server.locks.maintain(
+            server.places.find(arguments.path),
             by,
             seconds,
             arguments.reason,
@@ -218,14 +249,16 @@ class _InTheWay(SettingsError):
         super().__init__(f"{what} in the way; wait, or say --break to break what is there.")
 
 
-def _off(service: LockService, arguments: argparse.Namespace) -> int:
-    lock = service.end_maintenance(_path(arguments.path), _operator())
+def _off(server: _Beside, arguments: argparse.Namespace) -> int:
+    meant = server.places.spellings(arguments.path)
+    under = [lock.root for lock in server.locks.find(LockFilter(kind=Kind.MAINTENANCE))]
+    lock = server.locks.end_maintenance(next((path for path in meant if path in under), meant[-1]), _operator())
     print(f"The maintenance of {_printable(lock.root.key)} is over.")
     return 0
 
 
-def _status(service: LockService, arguments: argparse.Namespace) -> int:
-    found = service.find(LockFilter(kind=Kind.MAINTENANCE))
+def _status(server: _Beside, arguments: argparse.Namespace) -> int:
+    found = server.locks.find(LockFilter(kind=Kind.MAINTENANCE))
     _print_locks(found, as_json=arguments.json, none="Nothing is under maintenance.")
     return 0
 
@@ -275,16 +308,6 @@ def _operator() -> Principal:
     return Principal(f"local:{name}", name)
 
 
-def _path(text: str) -> DavPath:
-    """What people write is not escaped."""
-    if not text.startswith("/"):
-        raise SettingsError(f"{text!r} is no path: it begins with a slash.")
-    try:
-        return DavPath.parse("/".join(map(quote_name, text.split("/"))))
-    except Refused as refused:
-        raise SettingsError(f"{text!r} is no path: {refused.message}") from refused
-
-
 def _printable(value: Any) -> str:
     """A name may hold what moves the cursor."""
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in str(value))
@@ -296,13 +319,6 @@ def _reason(text: str) -> str:
     return text
 
 
-def _duration(text: str) -> int:
-    try:
-        return max(1, parse_duration(text))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
 def _moment(text: str) -> float:
     """03:00 is the next time that it is 03:00 here."""
     try:
@@ -312,5 +328,5 @@ def _moment(text: str) -> float:
             moment = now.replace(hour=hour, minute=minute, second=0, microsecond=0)
             return (moment if moment > now else moment + timedelta(days=1)).timestamp()
         return datetime.fromisoformat(text).astimezone().timestamp()
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise argparse.ArgumentTypeError("write a moment like 03:00 or 2026-06-15T03:00Z") from error

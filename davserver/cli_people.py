@@ -14,18 +14,19 @@ import secrets
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from davserver.cli_several import to_each
+from davserver.cli_words import duration, list_number
 from davserver.placement import state_folder
 from davserver.protocol.moments import iso
-from davserver.protocol.paths import DavPath, quote_name
-from davserver.settings import Settings, SettingsError, parse_duration, parse_users
+from davserver.settings import Settings, SettingsError, parse_users
 
 if TYPE_CHECKING:
     from davserver.access.app_passwords import AppPassword, AppPasswords
     from davserver.access.users_file import Users
+    from davserver.protocol.paths import DavPath
 
 #: Gives a command its parser: (name, example, description, what it does).
 Add = Callable[[str, str, str, Callable[[argparse.Namespace], int]], argparse.ArgumentParser]
@@ -90,9 +91,9 @@ def add_app_password_commands(add: Add, load: Load) -> None:
     )
     create.add_argument("user", metavar="USER")
     create.add_argument("name", metavar="NAME", help="of the device or program")
-    create.add_argument("--path", type=_path, default=_path("/"), metavar="PATH", help="only this, and what is below")
+    create.add_argument("--path", default="/", metavar="PATH", help="only this, and what is below")
     create.add_argument("--read-only", action="store_true", help="nothing but reading")
-    create.add_argument("--for", dest="seconds", type=_duration, metavar="TIME", help="how long: 12h, 90d")
+    create.add_argument("--for", dest="seconds", type=duration, metavar="TIME", help="how long: 12h, 90d")
     create.add_argument("--json", action="store_true", help="as JSON, for programs")
     listing = command(
         "list", "davserver app-password list alice", "List app passwords: whose, for what, last used when.", _list_all
@@ -102,7 +103,7 @@ def add_app_password_commands(add: Add, load: Load) -> None:
     revoke = command(
         "revoke", "davserver app-password revoke 7", "Take app passwords away, by their numbers in the list.", _revoke
     )
-    revoke.add_argument("numbers", type=int, nargs="+", metavar="ID")
+    revoke.add_argument("numbers", type=list_number, nargs="+", metavar="ID")
 
 
 def add_hash_password(parser: argparse.ArgumentParser) -> None:
@@ -289,16 +290,15 @@ def _app_passwords(settings: Settings, *, needed: bool = True) -> Iterator[Any]:
 
 
 def _create_app_password(settings: Settings, passwords: AppPasswords, arguments: argparse.Namespace) -> int:
-    from davserver.server.people import directory_of
+    from davserver.server.people import require_user
 
-    if directory_of(settings).find(arguments.user) is None and settings.auth.proxy_user_header is None:
-        raise SettingsError(f"There is no user {arguments.user}; davserver user list shows those that there are.")
-    now = time.time()
+    require_user(settings, arguments.user)
+    scope, now = _scope(settings, arguments.path), time.time()
     made, secret = passwords.create(
         arguments.user,
         arguments.name,
         now,
-        scope=arguments.path,
+        scope=scope,
         read_only=arguments.read_only,
         expires=None if arguments.seconds is None else now + arguments.seconds,
     )
@@ -307,6 +307,15 @@ def _create_app_password(settings: Settings, passwords: AppPasswords, arguments:
     else:
         print(f"App password {made.id} of {made.user} for {made.name}, shown this once: {secret}")
     return 0
+
+
+def _scope(settings: Settings, text: str) -> DavPath:
+    from davserver.cli_places import Places
+    from davserver.server.compose import open_shares_there
+
+    with ExitStack() as stack:
+        shares = open_shares_there(settings, state_folder(settings, os.environ), stack)
+        return Places(settings, shares).find(text if text.startswith("/") else f"/{text}")
 
 
 def _list_all(_: Settings, passwords: AppPasswords, arguments: argparse.Namespace) -> int:
@@ -351,15 +360,3 @@ def _details(password: AppPassword) -> dict[str, Any]:
         "last_used_from": password.used_from,
     }
     return {name: value for name, value in told.items() if value is not None}
-
-
-def _path(text: str) -> DavPath:
-    path = text if text.startswith("/") else f"/{text}"
-    return DavPath.parse("/".join(quote_name(name) for name in path.split("/")))
-
-
-def _duration(text: str) -> int:
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error

@@ -187,18 +187,19 @@ def volume_warning(folder: str, mountinfo: str | None = None) -> str | None:
 
 
 def _admin(file: str) -> str:
-    """The hash of the password of the user who is there when nobody is named; a new one is printed, this once."""
+    """The hash of the password of the user who is there when nobody is named; a new one is printed, this once. Raises
+    SettingsError."""
     from davserver.access.hashes import hash_password
 
     try:
-        with open(file, encoding="ascii") as kept:
-            return kept.read().strip()
-    except FileNotFoundError:
-        pass
-    password = secrets.token_urlsafe(12)
-    hashed = hash_password(password)
-    with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w", encoding="ascii") as kept:
-        kept.write(f"{hashed}\n")
+        kept = _kept(file)
+        if kept is not None:
+            return kept
+        password = secrets.token_urlsafe(12)
+        hashed = hash_password(password)
+        _keep(file, hashed)
+    except OSError as error:
+        raise SettingsError(f"{file} cannot be used: {error.strerror}.") from error
     print(
         f"No user is configured. Log in as {_ADMIN} with the password {password}\n"
         f"It is shown this once and holds until {file} is deleted; DAVSERVER_USERNAME and DAVSERVER_PASSWORD set "
@@ -206,6 +207,39 @@ def _admin(file: str) -> str:
         flush=True,
     )
     return hashed
+
+
+def _kept(file: str) -> str | None:
+    """None where nothing is kept yet: an empty file is what a full disk has left. Raises OSError, SettingsError."""
+    from davserver.access.hashes import PasswordHash
+
+    try:
+        with open(file, encoding="ascii", errors="replace") as kept:
+            text = kept.read().strip()
+        return PasswordHash.parse(text).text if text else None
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise SettingsError(
+            f"{file} holds {error}, so that nobody could log in: delete it, and the next start prints a new password."
+        ) from error
+
+
+def _keep(file: str, hashed: str) -> None:
+    """Whole, and on the disk, or not at all: the password is shown only once. Raises OSError."""
+    aside = f"{file}.new"
+    with open(
+        os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w", encoding="ascii"
+    ) as new:
+        new.write(f"{hashed}\n")
+        new.flush()
+        os.fsync(new.fileno())
+    os.replace(aside, file)
+    folder = os.open(os.path.dirname(file), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 if __name__ == "__main__":

@@ -61,13 +61,18 @@ def _require_one_name_each(shares: Mapping[str, ShareSettings]) -> None:
             )
 
 
+def require_folders(settings: Settings) -> None:
+    """Raises SettingsError where there is nothing that a share could serve."""
+    for path, share in settings.shares.items():
+        if not os.path.isdir(share.folder):
+            raise SettingsError(f"The folder of share {path}, {share.folder}, is not there; create it first.")
+
+
 def require_startable(settings: Settings) -> None:
     """What can only be judged of all settings together. Raises SettingsError."""
     if not settings.shares:
         raise SettingsError("There is nothing to serve: name a folder, or shares in the configuration file.")
-    for path, share in settings.shares.items():
-        if not os.path.isdir(share.folder):
-            raise SettingsError(f"The folder of share {path}, {share.folder}, is not there; create it first.")
+    require_folders(settings)
     _require_one_name_each(settings.shares)
     if not settings.is_loopback and not settings.has_logins and not settings.rules and settings.anonymous is None:
         raise SettingsError(

@@ -14,7 +14,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal, get_args
 
-import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from davserver.names import require_group_name, require_user_name
@@ -33,6 +32,7 @@ from davserver.setting_types import (
 from davserver.settings_access import AuthSettings, CorsSettings, RuleSettings, UserSettings
 from davserver.sources import SettingsError, Source, from_defaults, from_environment, from_file
 from davserver.webhook_settings import WebhookSettings
+from davserver.yaml_text import parse
 
 __all__ = ["Settings", "SettingsError", "UserSettings", "load", "parse_duration", "parse_users"]
 
@@ -361,10 +361,8 @@ class _Users(Section):
 def parse_users(text: str) -> dict[str, UserSettings]:
     """A file of users: what stands below `users` in the configuration. Raises ValueError."""
     try:
-        values = yaml.safe_load(text)
+        values, _ = parse(text)
         users = _Users.model_validate({"users": {} if values is None else values}).users
-    except yaml.YAMLError as error:
-        raise ValueError(f"this is not YAML: {error}") from error
     except ValidationError as error:
         raise ValueError(_sentence(error, {}).removeprefix("settings: ")) from error
     for name in users:

@@ -6,11 +6,11 @@ Nothing is judged here but the form. What comes out is nested like the file; `se
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
+from davserver.yaml_text import NotYaml, parse
 
 #: Looked for in this order when no file is named.
 FILES = ("davserver.yaml", "/etc/davserver/davserver.yaml")
@@ -57,20 +57,17 @@ def from_file(name: str | None) -> Source:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise SettingsError(f"The configuration file {path} cannot be read: {why}.") from error
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        values = yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise SettingsError(f"{path}{line}: this is not YAML: {error.problem}.") from error
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is none
-        raise SettingsError(f"{path}: this is not YAML: {error}.") from error
+        values, lines = parse(text)
+    except NotYaml as error:
+        line = "" if error.line is None else f", line {error.line}"
+        raise SettingsError(f"{path}{line}: {error.why}.") from error
     if values is None:
         return Source(path, {})
     if not isinstance(values, dict):
         raise SettingsError(f"{path}, line 1: the file must hold settings like `port: 8080`.")
     for keys in PLACES:
         _locate(values, keys, os.path.dirname(os.path.abspath(path)))
-    return Source(path, values, dict(_places(path, node, ())))
+    return Source(path, values, {keys: f"{path}, line {line}" for keys, line in lines.items()})
 
 
 def _locate(values: Any, keys: Sequence[str], folder: str) -> None:
@@ -92,19 +89,6 @@ def from_defaults(environ: Mapping[str, str]) -> Source:
     return from_file(name) if name else Source("default", {})
 
 
-def _places(file: str, node: yaml.Node | None, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
-    if not isinstance(node, yaml.MappingNode):
-        return
-    seen: set[str] = set()
-    for key, value in node.value:
-        place = f"{file}, line {key.start_mark.line + 1}"
-        if key.value in seen:
-            raise SettingsError(f"{place}: {'.'.join((*path, key.value))} stands here for the second time.")
-        seen.add(key.value)
-        yield (*path, key.value), place
-        yield from _places(file, value, (*path, key.value))
-
-
 def from_environment(environ: Mapping[str, str], hash_password: Callable[[str], str]) -> Source:
     values: dict[str, Any] = {}
     places: dict[tuple[str, ...], str] = {}
@@ -113,16 +97,15 @@ def from_environment(environ: Mapping[str, str], hash_password: Callable[[str], 
     for name, text in own.items():
         keys = tuple(name.removeprefix(PREFIX).lower().split("__"))
         try:
-            value = yaml.safe_load(text)
-        except (yaml.YAMLError, ValueError) as error:
-            raise SettingsError(f"The environment variable {name} is not a value: {text!r}.") from error
+            value = text if _is_text(keys) else parse(text)[0]
+        except NotYaml as error:
+            raise SettingsError(f"The environment variable {name} is not a value: {error.why}.") from error
         target = values
         for key in keys[:-1]:
             target = target.setdefault(key, {})
             if not isinstance(target, dict):
                 raise SettingsError(f"The environment variable {name} contradicts another of the same section.")
-        # A name stays text even where it looks like a number: DAVSERVER_STATE=1.
-        target[keys[-1]] = text if keys in _TEXTS else value
+        target[keys[-1]] = value
         for count in range(1, len(keys) + 1):
             places.setdefault(keys[:count], f"environment variable {name}")
     if user is not None:
@@ -132,6 +115,12 @@ def from_environment(environ: Mapping[str, str], hash_password: Callable[[str], 
 
 
 _TEXTS = frozenset({("host",), ("prefix",), ("state",), ("auth", "realm")})
+_SECRETS = frozenset({("users", "password"), ("webhooks", "secret")})
+
+
+def _is_text(keys: tuple[str, ...]) -> bool:
+    """A name stays text even where it looks like a number: DAVSERVER_STATE=1. And a secret may hold any character."""
+    return keys in _TEXTS or (len(keys) == 3 and (keys[0], keys[2]) in _SECRETS)
 
 
 def _user(own: dict[str, str]) -> tuple[str, str] | None:

@@ -23,7 +23,8 @@ Where a setting comes from, the strongest first: the command line, the environme
 The file is the one that `-c` names, else `davserver.yaml` in the current folder, else `/etc/davserver/davserver.yaml`;
 in the Docker image `/config/davserver.yaml`. [config/davserver.yaml](../config/davserver.yaml) is all of it, to copy.
 
-In the environment a setting is `DAVSERVER_` and its keys in capitals, joined by two underscores; what it holds is YAML.
+In the environment a setting is `DAVSERVER_` and its keys in capitals, joined by two underscores; what it holds is YAML,
+but for `host`, `prefix`, `state`, `auth.realm`, and a user's `password` and a webhook's `secret`, which are plain text.
 One user may come from `DAVSERVER_USERNAME` and `DAVSERVER_PASSWORD`, or `DAVSERVER_PASSWORD_FILE`, which names a file
 that holds the password. What whoever packages the server presets stands in a file that `DAVSERVER_DEFAULTS` names.
 

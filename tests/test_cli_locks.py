@@ -16,8 +16,9 @@ import pytest
 from serving import QUICK, Running, serving
 from wire import Dav
 
-from davserver import cli_locks
+from davserver import cli_locks, cli_words
 from davserver.cli import command_line, main
+from davserver.web.models import YEAR
 
 ALICE = "Basic YWxpY2U6YWxpY2U="
 
@@ -199,6 +200,8 @@ def test_maintenance_with_no_server(line: Line, tmp_path: Path) -> None:
     assert line("maintenance", "status") == 1
     assert "no server has run with these settings yet" in line.err
     assert line("maintenance", "on", "--reason", "move to another disk") == 0
+    said = f"davserver: No server has run with the state in {tmp_path / 'state'} yet; one with another state does not"
+    assert line.err.splitlines()[-1].startswith(said)
     assert [each["kind"] for each in line.json("maintenance", "status")] == ["maintenance"]
     with serving(tmp_path) as server:
         assert server.client()("PUT", "/f", b"x").status == 423
@@ -209,6 +212,37 @@ def test_maintenance_with_no_server(line: Line, tmp_path: Path) -> None:
     assert line.out == "Nothing is under maintenance.\n"
     with serving(tmp_path) as server:
         assert server.client()("PUT", "/f", b"x").status == 201
+
+
+def test_maintenance_of_what_is_not_there(line: Line, tmp_path: Path) -> None:
+    """Exit code 0 would tell a backup that nobody writes."""
+    assert line("maintenance", "on", "--reason", "backup") == 1
+    assert line.err == f"davserver: The folder of share /, {tmp_path / 'share'}, is not there; create it first.\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("used", [False, True], ids=["never used", "of another time"])
+def test_maintenance_in_a_state_that_the_server_does_not_use(used: bool, line: Line, tmp_path: Path) -> None:
+    share, other = tmp_path / "share", tmp_path / "other"
+    share.mkdir()
+    other.mkdir()
+    if used:
+        with serving(tmp_path):
+            pass
+    with serving(other, shares={"/": {"directory": str(share)}}) as server:
+        before = sorted(tmp_path.iterdir())
+        assert line("maintenance", "on", "--reason", "backup") == 1
+        assert line.err == (
+            f"davserver: The folder of share /, {share}, is served by a davserver that keeps its locks elsewhere than "
+            f"in {tmp_path / 'state'}: name its configuration with -c, or its state folder with --state.\n"
+        )
+        assert sorted(tmp_path.iterdir()) == before
+        named = ("--directory", str(share), "--state", str(other / "state"))
+        assert line("maintenance", "on", "--reason", "backup", *named, where=False) == 0
+        assert "No server has run" not in line.err
+        assert server.client()("PUT", "/f", b"x").status == 423
+    assert line("maintenance", "on", "--reason", "backup") == 0
+    assert ("No server has run" in line.err) is not used
 
 
 def test_maintenance_waits_for_locks_or_breaks_them(world: tuple[str, str], line: Line) -> None:
@@ -268,6 +302,21 @@ def test_until(text: str, later: int | None, line: Line, tmp_path: Path) -> None
         assert until.astimezone().strftime("%H:%M") in (text, "00:00")
 
 
+def test_until_a_moment_that_is_over(line: Line, tmp_path: Path) -> None:
+    (tmp_path / "share").mkdir()
+    assert line("maintenance", "on", "--reason", "r", "--until", "2020-06-15T03:00Z") == 1
+    assert line.err == "davserver: That moment is over.\n"
+    assert line("maintenance", "status") == 0
+    assert line.out == "Nothing is under maintenance.\n"
+
+
+def test_as_long_as_the_api_takes_it(line: Line, tmp_path: Path) -> None:
+    assert cli_words.LONGEST == YEAR
+    (tmp_path / "share").mkdir()
+    assert line("maintenance", "on", "--reason", "r", "--for", "366d") == 0
+    assert [each["kind"] for each in line.json("maintenance", "status")] == ["maintenance"]
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -277,7 +326,14 @@ def test_until(text: str, later: int | None, line: Line, tmp_path: Path) -> None
         ("maintenance", "on", "--reason", "r", "--for", "long"),
         ("maintenance", "on", "--reason", "r", "--for", "1h", "--until", "03:00"),
         ("locks",),
+        ("maintenance", "on", "--reason", "r", "--for", "999999999d"),
+        ("maintenance", "on", "--reason", "r", "--for", "367d"),
+        ("maintenance", "on", "--reason", "r", "--for", "0s"),
+        ("maintenance", "on", "--reason", "r", "--until", "0001-01-01T00:00+14:00"),
         ("locks", "show", "x"),
+        ("locks", "show", "99999999999999999999"),
+        ("locks", "show", "9" * 5000),
+        ("locks", "break", "99999999999999999999", "--reason", "x"),
         ("locks", "break", "1"),
         ("locks", "list", "--kind", "other"),
     ],
@@ -294,6 +350,8 @@ def test_wrong_usage_is_2(wrong: tuple[str, ...], line: Line, capsys: pytest.Cap
     [
         (("locks", "list", "docs"), "'docs' is no path: it begins with a slash."),
         (("locks", "list", "/a/../b"), "'/a/../b' is no path: "),
+        (("locks", "list", "/caf\udce9"), "'/caf\\udce9' is no path: it is not UTF-8."),
+        (("maintenance", "off", "/.."), "'/..' is no path: "),
     ],
 )
 def test_what_is_no_path(words: tuple[str, ...], said: str, world: tuple[str, str], line: Line) -> None:

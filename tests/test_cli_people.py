@@ -19,7 +19,9 @@ from wire import Dav
 from davserver.access.accounts import Algorithm, ha1
 from davserver.access.hashes import PasswordHash
 from davserver.access.users_file import UsersFile
+from davserver.cli import main
 from davserver.settings import parse_users
+from davserver.storage.sqlite import SqliteState
 
 
 @pytest.fixture
@@ -178,6 +180,40 @@ def test_app_passwords_beside_a_running_server(config: Path) -> None:
         run("app-password", "create", "bob", "tablet", cwd=here)
         assert "and 1 app passwords" in run("user", "remove", "bob", cwd=here).stdout
         until(whole, "/", 401)
+
+
+@pytest.fixture
+def alice(config: Path) -> Path:
+    """The configuration of a server that has run, with one user."""
+    (config.parent / "users.yaml").write_text("alice: {}\n")
+    (config.parent / "state").mkdir()
+    SqliteState(str(config.parent / "state"), durable=False).close()
+    return config
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("create", "alice", "x", "--path", "/../x"), 1, "davserver: '/../x' is no path: "),
+        (("create", "alice", "x", "--path", "/caf\udce9"), 1, "davserver: '/caf\\udce9' is no path: it is not UTF-8."),
+        (("create", "alice", "x", "--for", "999999999d"), 2, "--for: must be between 1s and 366d"),
+        (("create", "alice", "x", "--for", "0s"), 2, "--for: must be between 1s and 366d"),
+        (("revoke", "99999999999999999999"), 2, "ID: there is no number beyond 9223372036854775807"),
+        (("revoke", "9223372036854775807"), 1, "davserver: There is no app password 9223372036854775807."),
+        (("revoke", "seven"), 2, "ID: 'seven' is no number"),
+    ],
+)
+def test_what_cannot_be_meant_is_a_sentence(
+    words: tuple[str, ...], code: int, said: str, alice: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        ended: object = main(["app-password", *words, "-c", str(alice)])
+    except SystemExit as exit_:
+        ended = exit_.code
+    assert ended == code
+    assert said in capsys.readouterr().err
+    assert main(["app-password", "list", "-c", str(alice)]) == 0
+    assert capsys.readouterr().out == "No app passwords.\n"
 
 
 def test_two_who_add_users_at_once_lose_none(tmp_path: Path) -> None:

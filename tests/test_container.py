@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from serving import QUICK
 
+from davserver import container
 from davserver.container import volume_warning
 from davserver.settings import load
 
@@ -102,22 +103,63 @@ def test_the_state_of_this_machine_is_looked_at() -> None:
     assert volume_warning("/state") is not None
 
 
-def test_the_password_that_was_made_up_is_kept_as_a_hash(preset: dict[str, str], tmp_path: Path) -> None:
-    """Port -1 stops the start after everything was prepared."""
+def started(folder: Path, environ: dict[str, str]) -> tuple[list[str], str]:
+    """The passwords that a start made up, and all that it said. Port -1 stops it after everything was prepared."""
     own = {"PUID": str(os.getuid()), "PGID": str(os.getgid())}
     clean = {name: value for name, value in os.environ.items() if not name.startswith("DAVSERVER_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "davserver.container", "--port", "-1"],
+        cwd=folder, env={**clean, **environ, **own}, capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    said = done.stdout + done.stderr
+    assert "Traceback" not in said
+    return [line.rpartition(" ")[2] for line in said.splitlines() if "with the password" in line], said
 
-    def started() -> list[str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "davserver.container", "--port", "-1"],
-            cwd=tmp_path, env={**clean, **preset, **own}, capture_output=True, text=True, timeout=30, check=False,
-        )  # fmt: skip
-        assert "command line: port" in done.stdout  # the log of a container is its standard output
-        return [line for line in done.stdout.splitlines() if "with the password" in line]
 
-    (line,) = started()
-    password = line.rpartition(" ")[2]
+def test_the_password_that_was_made_up_is_kept_as_a_hash(preset: dict[str, str], tmp_path: Path) -> None:
+    (password,), said = started(tmp_path, preset)
+    assert "command line: port" in said
     kept = tmp_path / "state" / "admin-password"
     assert kept.stat().st_mode & 0o777 == 0o600
     assert QUICK.verify(kept.read_text().strip(), password)
-    assert started() == []
+    assert started(tmp_path, preset)[0] == []
+
+
+def test_what_a_full_disk_left_of_a_password_locks_nobody_out(preset: dict[str, str], tmp_path: Path) -> None:
+    kept = tmp_path / "state" / "admin-password"
+    kept.touch(0o600)
+    (password,), _ = started(tmp_path, preset)
+    assert QUICK.verify(kept.read_text().strip(), password)
+    assert [each.name for each in kept.parent.iterdir()] == [kept.name]
+    assert started(tmp_path, preset)[0] == []
+
+
+def test_a_password_that_is_not_kept_whole_is_not_kept(
+    preset: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed before it is on the disk: the next start makes another."""
+    kept = tmp_path / "state" / "admin-password"
+
+    def killed(_: int) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as dying:
+        dying.setattr(os, "fsync", killed)
+        with pytest.raises(KeyboardInterrupt):
+            container._admin(str(kept))
+    assert not kept.exists()
+    (password,), _ = started(tmp_path, preset)
+    assert QUICK.verify(kept.read_text().strip(), password)
+    assert [each.name for each in kept.parent.iterdir()] == [kept.name]
+
+
+def test_what_is_no_hash_is_one_sentence(preset: dict[str, str], tmp_path: Path) -> None:
+    kept = tmp_path / "state" / "admin-password"
+    kept.write_text("wonder\n")
+    made, said = started(tmp_path, preset)
+    assert made == []
+    assert f"{kept} holds no hash of argon2" in said
+    assert "delete it" in said
+    kept.unlink()
+    kept.mkdir()
+    assert f"davserver: {kept} cannot be used: Is a directory." in started(tmp_path, preset)[1]

@@ -15,7 +15,7 @@ from serving import QUICK
 
 from davserver.placement import require_startable, state_folder
 from davserver.setting_types import Place
-from davserver.settings import Settings, SettingsError, load
+from davserver.settings import Settings, SettingsError, load, parse_users
 from davserver.sources import PLACES
 
 HASH = QUICK.hash("x")
@@ -141,6 +141,13 @@ def test_a_file_in_the_working_folder_is_found(tmp_path: Path, monkeypatch: pyte
         ("users:\n  alice: {password: wonder}\n", "line 2: users.alice.password: must be a hash, not a password"),
         (f"users:\n  'a:b': {{password: '{HASH}'}}\n", "'a:b' cannot be a user name"),
         ("port: 1\nport: 2\n", "line 2: port stands here for the second time"),
+        (
+            "rules:\n  - {path: /, who: bob, allow: r}\n  - path: /a\n    who: bob\n    allow: r\n    allow: rw\n",
+            "line 6: rules.1.allow stands here for the second time",
+        ),
+        ("rules: [[{a: 1, a: 2}]]\n", "line 1: rules.0.0.a stands here for the second time"),
+        ("shares: &all\n  /:\n    directory: *all\n", "line 1: shares./.directory stands within itself"),
+        ("locks: &some {max_timeout: 5h}\nlimits: {<<: *some, max_timeout: 4h}\n", "line 2: limits.max_timeout is not"),
         ("a: [unclosed\n", "this is not YAML"),
         ("port:\t80\n\tx: 1\n", "this is not YAML"),
         ("- a\n- b\n", "line 1: the file must hold settings"),
@@ -180,6 +187,10 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
         ({"DAVSERVER_PORT": "x"}, "environment variable DAVSERVER_PORT: port: "),
         ({"DAVSERVER_PORT": "[1"}, "DAVSERVER_PORT is not a value"),
         ({"DAVSERVER_PORT": "1", "DAVSERVER_PORT__X": "1"}, "contradicts"),
+        (
+            {"DAVSERVER_RULES": "[{path: /, who: bob, allow: r, allow: rw}]"},
+            "DAVSERVER_RULES is not a value: 0.allow stands",
+        ),
         ({"DAVSERVER_USERNAME": "alice"}, "go together"),
         ({"DAVSERVER_PASSWORD": "wonder"}, "go together"),
         ({"DAVSERVER_USERNAME": "", "DAVSERVER_PASSWORD": "x"}, "must not be empty"),
@@ -197,6 +208,43 @@ def test_one_user_may_come_from_the_environment(tmp_path: Path) -> None:
         settings = read(environ={"DAVSERVER_USERNAME": "alice", **more})
         assert QUICK.verify(settings.users["alice"].password, "wonder")
         assert settings.allows_anonymous == "none"
+
+
+SECRETS = [
+    "@Sup3r secret of mine", "*Sup3rSecretOfMine", "!Sup3rSecretOfMine x", "!Sup3r!SecretOfMine x", "!!int Sup3rSecret",
+    "abcdefghijklmnop #qrst", "'quoted as it is'", "[open and never shut", "4711471147114711", "{a: b, a: b, c: d}",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+def test_a_secret_of_the_environment_is_taken_as_it_stands(secret: str) -> None:
+    environ = {"DAVSERVER_WEBHOOKS__C__URL": "https://example.org/", "DAVSERVER_WEBHOOKS__C__SECRET": secret}
+    assert read(environ=environ).webhooks["c"].key() == secret.encode()
+
+
+@pytest.mark.parametrize("secret", [*SECRETS, "short"])
+def test_what_is_wrong_is_told_without_the_secret(secret: str, tmp_path: Path) -> None:
+    hook = f"{{c: {{url: 'https://example.org/', secret: {secret}, events: many}}}}"
+    for told in (
+        refusal(None, tmp_path, environ={"DAVSERVER_USERS__BOB__PASSWORD": secret}),
+        refusal(None, tmp_path, environ={"DAVSERVER_WEBHOOKS": hook}),
+        refusal(f"webhooks: {hook}", tmp_path),
+    ):
+        assert "sup3r" not in told.lower()
+        assert secret not in told
+        assert "\n" not in told
+    with pytest.raises(ValueError, match=r"not YAML|hash|valid string|section|second time") as refused:
+        parse_users(f"bob: {{password: {secret}}}")
+    assert "sup3r" not in str(refused.value).lower()
+    assert "\n" not in str(refused.value)
+
+
+def test_an_account_that_stands_twice_in_the_file_of_users_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^line 3: alice stands here for the second time$"):
+        parse_users("alice: {display_name: A}\nbob: {}\nalice: {display_name: B}\n")
+    with pytest.raises(ValueError, match=r"^line 1: bob.groups stands here for the second time$"):
+        parse_users("bob: {groups: [a], groups: [b]}\n")
+    assert parse_users("# nobody\n") == {}
 
 
 def test_texts_of_the_environment_stay_texts() -> None:

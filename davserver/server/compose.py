@@ -212,13 +212,13 @@ def open_shares(
     return Shares(shares)
 
 
-def open_service(settings: Settings, folder: str, stack: ExitStack) -> LockService:
-    """The locks of the state in `folder`, with or without a server at work on it. Raises OSError, StateError.
+def open_shares_there(settings: Settings, folder: str, stack: ExitStack) -> Shares:
+    """`open_shares` for somebody who works beside a server, or without one. Raises OSError, StateError.
 
     Shares whose folder is not there are left out: what is known of their locks is in the state.
     """
     there = {path: found for path, found in settings.shares.items() if os.path.isdir(found.folder)}
-    return LockService(open_shares(settings.model_copy(update={"shares": there}), folder, stack))
+    return open_shares(settings.model_copy(update={"shares": there}), folder, stack)
 
 
 def lock_policy(settings: Settings) -> LockPolicy:

@@ -1,4 +1,4 @@
-"""What changes while the server runs: accounts, TLS and the log. The rest waits for the next start."""
+"""What changes while the server runs: accounts, breakers, TLS and the log. The rest waits for the next start."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ def load_certificate(tls: TlsAdapter, settings: Settings) -> None:
 
 def differences(old: Settings, new: Settings) -> list[str]:
     """Names of settings that are changed and wait for the next start."""
-    changed = [name for name in Settings.model_fields if getattr(old, name) != getattr(new, name)]
+    # Who breaks locks is taken over at once; the rest of `locks` is not.
+    rest = new.model_copy(update={"locks": new.locks.model_copy(update={"breakers": old.locks.breakers})})
+    changed = [name for name in Settings.model_fields if getattr(old, name) != getattr(rest, name)]
     waiting = [name for name in changed if name not in _AT_ONCE]
     if (old.tls.cert is None) != (new.tls.cert is None):
         waiting.append("tls")  # a socket does not begin to speak TLS, nor stop it

@@ -57,17 +57,21 @@ def restore(folder: str, source: str) -> bool:
         if replaces:
             back_up(folder, os.path.join(folder, BEFORE))
         with closing(SqliteState(folder, durable=True)):  # while it is open, the log is not carried over
-            _replace(folder, copy)
+            _replace(folder, copy, keeps_owner=replaces)
     return replaces
 
 
-def _replace(folder: str, copy: sqlite3.Connection) -> None:
-    """Who wants to write meanwhile waits in line, and goes on with what was restored."""
+def _replace(folder: str, copy: sqlite3.Connection, *, keeps_owner: bool) -> None:
+    """Who wants to write meanwhile waits in line, and goes on with what was restored. `keeps_owner`: it stays the state
+    that it was, since those at work on it have its name on their stages."""
     partial = os.path.join(folder, "restoring.db")
     with closing(_open(_database(folder), "rw")) as live, _fit_for(live, copy, partial) as fit:
         live.execute("PRAGMA synchronous=FULL")
         with closing(WriteQueue(folder)) as queue, queue.turn():
+            owner = live.execute("SELECT owner FROM identity").fetchone()
             fit.backup(live)
+            if keeps_owner:
+                live.execute("UPDATE identity SET owner = ?", owner)
 
 
 @contextmanager

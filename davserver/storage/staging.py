@@ -161,6 +161,18 @@ def _is_alive(folder: int, session: str) -> bool:
     return False
 
 
+def is_served_elsewhere(root: str, owner: str) -> bool:
+    """Is a process known to work on the files below `root` with another state than that of `owner`?"""
+    try:
+        folder = os.open(os.path.join(root, FOLDER), _OPEN)
+    except OSError:
+        return False
+    try:
+        return any(not name.startswith(f"{owner}.") and _is_alive(folder, name) for name in os.listdir(folder))
+    finally:
+        os.close(folder)
+
+
 def left_behind(top: int, needed: Callable[[], Container[str]]) -> list[str]:
     """References of what lies in the stage at `top`, if there is one, in folders whose processes are no more."""
     try:

@@ -513,6 +513,8 @@ def test_what_waits_for_the_next_start() -> None:
     assert differences(old, Settings(port=1, workers=3)) == ["port", "workers"]
     assert differences(old, Settings(tls={"cert": "/c"})) == ["tls"]
     assert differences(Settings(tls={"cert": "/b"}), Settings(tls={"cert": "/c"})) == []
+    assert differences(old, Settings(locks={"breakers": ["@boss"]})) == []
+    assert differences(old, Settings(locks={"breakers": ["@boss"], "max_timeout": "12h"})) == ["locks"]
 
 
 def test_the_end_may_come_before_it_is_told(tmp_path: Path) -> None:

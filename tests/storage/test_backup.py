@@ -16,6 +16,8 @@ from lockworld import World
 from serving import Process, Running, serving
 
 from davserver.cli import main
+from davserver.server.compose import open_app
+from davserver.settings import Settings
 from davserver.storage import backup
 from davserver.storage.backup import BEFORE, back_up, restore
 from davserver.storage.schema import MIGRATIONS
@@ -84,6 +86,23 @@ def test_restored_beside_a_server_at_work(tmp_path: Path, capsys: pytest.Capture
 
 
 @pytest.mark.slow
+def test_what_another_server_backed_up_is_restored_beside_one_at_work(tmp_path: Path) -> None:
+    """It stays the state that its workers work on: one that is replaced starts."""
+    file, one = str(tmp_path / "state.backup"), tmp_path / "one"
+    one.mkdir()
+    with serving(one) as other:
+        assert other.client().lock("/f").status == 201
+        back_up(str(other.state), file)
+    with serving(tmp_path) as server:
+        restore(str(server.state), file)
+        assert server.client()("PUT", "/f", b"x").status == 423
+        settings = Settings(shares={"/": {"directory": str(server.root)}}, durability="relaxed")
+        with ExitStack() as stack:
+            open_app(settings, str(server.state), stack, working=False)
+        where = ["--directory", str(server.root), "--state", str(server.state)]
+        assert main(["maintenance", "on", "/g", "--reason", "r", *where]) == 0
+
+
 def test_under_load_every_backup_is_of_one_moment(tmp_path: Path) -> None:
     """Each writer takes a lock and sets a property in turn, so at any moment each has one of them or both."""
     with Process(tmp_path) as server:
@@ -193,8 +212,8 @@ def test_who_writes_to_what_was_just_restored_finds_it_brought_forward(
         assert world.lock("/before").id == 1
         replace = backup._replace
 
-        def and_then(*arguments: object) -> None:
-            replace(*arguments)  # type: ignore[arg-type]
+        def and_then(*arguments: object, **more: object) -> None:
+            replace(*arguments, **more)  # type: ignore[arg-type]
             numbers.append(world.lock("/meanwhile").id)
 
         numbers: list[int] = []

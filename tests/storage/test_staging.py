@@ -16,7 +16,7 @@ import pytest
 from davserver.protocol.errors import Unavailable
 from davserver.storage import copying, rename, staging
 from davserver.storage.rename import Place
-from davserver.storage.staging import FOLDER, Slot, Stage, clear, keep_attributes, open_unnamed
+from davserver.storage.staging import FOLDER, Slot, Stage, clear, is_served_elsewhere, keep_attributes, open_unnamed
 
 
 @pytest.fixture
@@ -111,6 +111,19 @@ def test_nobody_serves_beside_another_state(parent: int, tmp_path: Path) -> None
     first.close()
     Stage(parent, owner="b").close()
     assert os.listdir(tmp_path) == []
+    assert open_files() == before
+
+
+def test_who_is_at_work_with_another_state_is_seen(parent: int, tmp_path: Path) -> None:
+    before = open_files()
+    assert not is_served_elsewhere(str(tmp_path), "a")
+    (tmp_path / FOLDER / "b.dead").mkdir(parents=True)
+    first = Stage(parent, owner="a")
+    assert not is_served_elsewhere(str(tmp_path), "a")
+    assert is_served_elsewhere(str(tmp_path), "b")
+    assert is_served_elsewhere(str(tmp_path), "")
+    first.close()
+    assert not is_served_elsewhere(str(tmp_path), "b")
     assert open_files() == before
 
 
