@@ -224,6 +224,7 @@ def _reason(error: Exception, settings: Settings) -> str:
 
 def _check_config(arguments: argparse.Namespace) -> int:
     from davserver.access.hashes import hash_password
+    from davserver.server.run import try_files
 
     settings = load(file=arguments.config, environ=os.environ, flags={}, hash_password=hash_password)
     effective = settings.model_dump(mode="json")
@@ -236,6 +237,10 @@ def _check_config(arguments: argparse.Namespace) -> int:
     if settings.shares:
         require_startable(settings)
         state_folder(settings, os.environ)
+    for told in try_files(settings):
+        print(f"davserver: WARNING: {told}", file=sys.stderr)
+    if not settings.shares:
+        print("davserver: No shares are configured: it is for `davserver serve DIR`.", file=sys.stderr)
     return 0
 
 

@@ -18,6 +18,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from davserver.cli_places import Places
+from davserver.cli_several import to_each
 from davserver.cli_words import duration, list_number
 from davserver.placement import require_folders, state_folder
 from davserver.protocol.errors import LockConflict
@@ -54,7 +55,7 @@ def add_lock_commands(add: Add, load: Load) -> None:
 
     listing = command("list", "davserver locks list --holder alice", "List who holds which locks.", _list)
     listing.add_argument("path", nargs="?", metavar="PATH", help="only what protects this path, or lies below it")
-    listing.add_argument("--holder", metavar="NAME", help="only locks of this user")
+    listing.add_argument("--holder", metavar="NAME", help="only locks of the user who logs in with this name")
     listing.add_argument("--kind", choices=[kind.value for kind in Kind], help="only locks of this kind")
     listing.add_argument("--stale", action="store_true", help="only locks whose client has probably gone")
     listing.add_argument("--json", action="store_true", help="as JSON, for programs")
@@ -74,6 +75,15 @@ def add_lock_commands(add: Add, load: Load) -> None:
 def add_maintenance_commands(add: Add, load: Load) -> None:
     """`maintenance on|off|status`."""
 
+    def with_user(arguments: argparse.Namespace) -> Settings:
+        """The settings, which know whom `--as` names."""
+        from davserver.server.people import require_user
+
+        settings = load(arguments)
+        if arguments.user is not None:
+            arguments.user = require_user(settings, arguments.user)
+        return settings
+
     def command(
         name: str,
         example: str,
@@ -81,12 +91,13 @@ def add_maintenance_commands(add: Add, load: Load) -> None:
         run: Callable[[_Beside, argparse.Namespace], int],
         *,
         create: bool = False,
+        settings_of: Load = load,
     ) -> argparse.ArgumentParser:
         parser = add(
             name,
             example,
             description,
-            lambda arguments: _with_service(load(arguments), arguments, run, create=create),
+            lambda arguments: _with_service(settings_of(arguments), arguments, run, create=create),
         )
         _add_where(parser)
         return parser
@@ -97,6 +108,7 @@ def add_maintenance_commands(add: Add, load: Load) -> None:
         "Let nobody change anything, at a path and below it, until it is over.",
         _on,
         create=True,
+        settings_of=with_user,
     )
     on.add_argument("path", nargs="?", default="/", metavar="PATH", help="(default: /, everything)")
     on.add_argument("--reason", required=True, type=_reason, help="what for; everybody who waits is told")
@@ -173,7 +185,7 @@ def _list(server: _Beside, arguments: argparse.Namespace) -> int:
 
 
 def _show(server: _Beside, arguments: argparse.Namespace) -> int:
-    details = lock_details(server.locks.get(arguments.number), OPERATOR, time.time(), "")
+    details = _details(server.locks.get(arguments.number), time.time())
     if arguments.json:
         print(json.dumps(details, ensure_ascii=False))
     else:
@@ -190,14 +202,24 @@ def _client(details: dict[str, object]) -> dict[str, object]:
 
 
 def _break(server: _Beside, arguments: argparse.Namespace) -> int:
-    for number in arguments.numbers:
-        lock = server.locks.break_lock(number, _operator(), arguments.reason)
+    broken = dict[int, Lock]()
+
+    def end(number: int) -> None:
+        if number not in broken:
+            lock = server.locks.get(number)
+            # Those of a transaction end together.
+            locks = (lock,) if lock.transaction_id is None else server.locks.transaction(lock.transaction_id).locks
+            server.locks.break_lock(number, _operator(), arguments.reason)
+            broken.update({each.id: each for each in locks})
+        lock = broken[number]
         print(f"Lock {number} on {_printable(lock.root.key)}, held by {_printable(_holder(lock))}, is broken.")
-    return 0
+
+    return to_each(arguments.numbers, end)
 
 
 def _on(server: _Beside, arguments: argparse.Namespace) -> int:
-    by = _operator() if arguments.user is None else Principal(arguments.user)
+    operator = _operator()
+    by = operator if arguments.user is None else arguments.user
     seconds = arguments.seconds
     if arguments.until is not None:
         seconds = math.ceil(arguments.until - time.time())
@@ -211,6 +233,7 @@ def _on(server: _Beside, arguments: argparse.Namespace) -> int:
             arguments.reason,
             blocks_reads=arguments.block_reads,
             breaking=arguments.breaking,
+            set_by=None if by is operator else operator,
         )
     except LockConflict as conflict:
         _print_locks(conflict.locks, as_json=False, none="")
@@ -243,7 +266,7 @@ def _status(server: _Beside, arguments: argparse.Namespace) -> int:
 def _print_locks(locks: Sequence[Lock], *, as_json: bool, none: str) -> None:
     now = time.time()
     if as_json:
-        print(json.dumps([lock_details(lock, OPERATOR, now, "") for lock in locks], ensure_ascii=False))
+        print(json.dumps([_details(lock, now) for lock in locks], ensure_ascii=False))
         return
     if not locks:
         print(none)
@@ -260,8 +283,20 @@ def _print_locks(locks: Sequence[Lock], *, as_json: bool, none: str) -> None:
         print("  ".join(f"{text:{width}}" for text, width in zip(row, widths, strict=True)).rstrip())
 
 
+def _details(lock: Lock, now: float) -> dict[str, object]:
+    """What the API tells, and the name with which the holder logs in: it tells display names alone."""
+    details = dict[str, object]()
+    for name, value in lock_details(lock, OPERATOR, now, "").items():
+        details[name] = value
+        if name == "locked_by" and not lock.principal.is_anonymous:
+            details["login"] = lock.principal.name
+    return details
+
+
 def _holder(lock: Lock) -> str:
-    return holder_name(lock, OPERATOR) or SOMEBODY
+    """Jane Smith (jane)"""
+    name, login = holder_name(lock, OPERATOR) or SOMEBODY, lock.principal.name
+    return name if login in ("", name) else f"{name} ({login})"
 
 
 def _operator() -> Principal:

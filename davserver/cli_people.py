@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
+from davserver.cli_several import to_each
 from davserver.cli_words import duration, list_number
 from davserver.placement import state_folder
 from davserver.protocol.moments import iso
@@ -156,7 +157,7 @@ def _add(settings: Settings, arguments: argparse.Namespace) -> int:
             entry["groups"] = arguments.groups
         users[arguments.name] = entry
         told = _set_password(settings, entry, arguments)
-    print(f"{arguments.name} may log in.{told}")
+    print(f"{arguments.name} may log in: that stands in {settings.auth.users_file}.{told}")
     return 0
 
 
@@ -289,10 +290,9 @@ def _app_passwords(settings: Settings, *, needed: bool = True) -> Iterator[Any]:
 
 
 def _create_app_password(settings: Settings, passwords: AppPasswords, arguments: argparse.Namespace) -> int:
-    from davserver.server.people import directory_of
+    from davserver.server.people import require_user
 
-    if directory_of(settings).find(arguments.user) is None and settings.auth.proxy_user_header is None:
-        raise SettingsError(f"There is no user {arguments.user}; davserver user list shows those that there are.")
+    require_user(settings, arguments.user)
     scope, now = _scope(settings, arguments.path), time.time()
     made, secret = passwords.create(
         arguments.user,
@@ -339,10 +339,11 @@ def _list_all(_: Settings, passwords: AppPasswords, arguments: argparse.Namespac
 
 
 def _revoke(_: Settings, passwords: AppPasswords, arguments: argparse.Namespace) -> int:
-    for number in arguments.numbers:
+    def revoke(number: int) -> None:
         revoked = passwords.revoke(number)
         print(f"App password {number} of {revoked.user} for {revoked.name} is revoked.")
-    return 0
+
+    return to_each(arguments.numbers, revoke)
 
 
 def _details(password: AppPassword) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from davserver.settings import Settings, SettingsError, ShareSettings
 def state_folder(settings: Settings, environ: Mapping[str, str]) -> str:
     """Where locks and properties are kept. Raises SettingsError when that is inside what is served, or around it."""
     if settings.state is not None:
-        folder = os.path.abspath(os.path.expanduser(settings.state))
+        folder = settings.state
     else:
         base = environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
         folder = os.path.join(os.path.abspath(base), "davserver", _state_name(settings.shares))

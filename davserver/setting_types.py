@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _SIZES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
@@ -33,6 +34,14 @@ def _bytes(value: object) -> object:
     return value
 
 
+def _absolute(value: str) -> str:
+    if not value:
+        raise ValueError("write the path of a file or folder")
+    return os.path.abspath(os.path.expanduser(value))
+
+
+#: Of a file or folder, absolute; `~` is the home of whoever runs the server. `sources.PLACES` lists them all.
+Place = Annotated[str, AfterValidator(_absolute)]
 Seconds = Annotated[int, BeforeValidator(_seconds), Field(ge=1, le=366 * 86400, strict=True)]
 SecondsOrNone = Annotated[int, BeforeValidator(_seconds), Field(ge=0, le=366 * 86400, strict=True)]
 Bytes = Annotated[int, BeforeValidator(_bytes), Field(ge=1, strict=True)]

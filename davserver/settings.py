@@ -10,14 +10,24 @@ from __future__ import annotations
 import difflib
 import hashlib
 import ipaddress
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
-from davserver.setting_types import UNIX, Auto, Bytes, Seconds, SecondsOrNone, Section, count, networks, parse_duration
+from davserver.setting_types import (
+    UNIX,
+    Auto,
+    Bytes,
+    Place,
+    Seconds,
+    SecondsOrNone,
+    Section,
+    count,
+    networks,
+    parse_duration,
+)
 from davserver.settings_access import AuthSettings, CorsSettings, GroupName, Name, RuleSettings, UserName, UserSettings
 from davserver.sources import SettingsError, Source, from_defaults, from_environment, from_file
 from davserver.webhook_settings import WebhookSettings
@@ -28,7 +38,7 @@ __all__ = ["Settings", "SettingsError", "UserSettings", "load", "parse_duration"
 
 class ShareSettings(Section):
     #: Folder that is served. `~` is the home of whoever runs the server; `/{user}` at its end: a folder for each user.
-    directory: str = Field(min_length=1)
+    directory: Place
     #: Make the folder of a user who logs in.
     create: bool = False
     read_only: bool = False
@@ -53,11 +63,10 @@ class ShareSettings(Section):
 
     @field_validator("directory")
     @classmethod
-    def _expanded(cls, value: str) -> str:
-        path = os.path.abspath(os.path.expanduser(value))
-        if "{user}" in path.removesuffix("/{user}"):
+    def _personal_at_its_end(cls, value: str) -> str:
+        if "{user}" in value.removesuffix("/{user}"):
             raise ValueError("{user} stands for a whole name, and at the end: /srv/homes/{user}")
-        return path
+        return value
 
     @model_validator(mode="after")
     def _personal(self) -> ShareSettings:
@@ -105,14 +114,9 @@ class LockSettings(Section):
 
 class TlsSettings(Section):
     #: Certificate with its chain, PEM; null: plain HTTP.
-    cert: str | None = None
+    cert: Place | None = None
     #: Its key; null: it stands in the file of the certificate.
-    key: str | None = None
-
-    @field_validator("cert", "key")
-    @classmethod
-    def _expanded(cls, value: str | None) -> str | None:
-        return None if value is None else os.path.abspath(os.path.expanduser(value))
+    key: Place | None = None
 
     @model_validator(mode="after")
     def _complete(self) -> TlsSettings:
@@ -194,7 +198,7 @@ class Settings(Section):
     #: The Server field of answers; "": none. Never a version.
     server_header: str = Field(default="davserver", pattern=r"^[!-~]*( [!-~]+)*$")
     #: Folder for locks and properties, outside every share; null: one in the user's state folder.
-    state: str | None = None
+    state: Place | None = None
     #: Start also where the state folder is on a network file system; two machines that write there damage it.
     allow_network_state: bool = False
     #: full: on the disk before it is acknowledged; relaxed: survives a killed process, not a power cut.

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from davserver.names import require_composed, require_group_name, require_user_name
-from davserver.setting_types import Seconds, Section
+from davserver.setting_types import Place, Seconds, Section
 
 UserName = Annotated[str, AfterValidator(require_user_name)]
 GroupName = Annotated[str, AfterValidator(require_group_name)]
@@ -97,11 +96,11 @@ class AuthSettings(Section):
     #: Digest (RFC 7616), which Windows and Office take over plain HTTP. Needs hashes of its own for each user.
     digest: bool = False
     #: Kept by `davserver user`, and read again when it changes, as are the next two.
-    users_file: str | None = None
+    users_file: Place | None = None
     #: Of Apache's htpasswd: bcrypt, apr1 or SHA.
-    htpasswd_file: str | None = None
+    htpasswd_file: Place | None = None
     #: Of Apache's htdigest: lines of our realm.
-    htdigest_file: str | None = None
+    htdigest_file: Place | None = None
     #: Field in which a proxy of `trusted_proxies` names the user whom it has logged in: Remote-User.
     proxy_user_header: str | None = Field(default=None, pattern=r"^[A-Za-z][A-Za-z0-9-]{0,60}$")
     #: Users may have passwords for single devices and programs.
@@ -114,11 +113,6 @@ class AuthSettings(Section):
     #: Failed logins with different passwords, within `ban_time`, after which an address is refused.
     ban_after: int = Field(default=15, ge=6, le=1000, strict=True)
     ban_time: Seconds = 30 * 60
-
-    @field_validator("users_file", "htpasswd_file", "htdigest_file")
-    @classmethod
-    def _expanded(cls, value: str | None) -> str | None:
-        return None if value is None else os.path.abspath(os.path.expanduser(value))
 
     @model_validator(mode="after")
     def _possible(self) -> AuthSettings:

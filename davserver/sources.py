@@ -6,7 +6,7 @@ Nothing is judged here but the form. What comes out is nested like the file; `se
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,18 @@ from davserver.yaml_text import NotYaml, parse
 FILES = ("davserver.yaml", "/etc/davserver/davserver.yaml")
 PREFIX = "DAVSERVER_"
 _DEFAULTS = f"{PREFIX}DEFAULTS"
+#: Settings that are paths, by their keys; "*": any. In a file they are relative to its folder, elsewhere to the current
+#: one, which is another one for whoever adds a user than for a server that systemd starts.
+PLACES = (
+    ("state",),
+    ("shares", "*", "directory"),
+    ("tls", "cert"),
+    ("tls", "key"),
+    ("auth", "users_file"),
+    ("auth", "htpasswd_file"),
+    ("auth", "htdigest_file"),
+    ("webhooks", "*", "secret_file"),
+)
 
 
 class SettingsError(Exception):
@@ -53,7 +65,22 @@ def from_file(name: str | None) -> Source:
         return Source(path, {})
     if not isinstance(values, dict):
         raise SettingsError(f"{path}, line 1: the file must hold settings like `port: 8080`.")
+    for keys in PLACES:
+        _locate(values, keys, os.path.dirname(os.path.abspath(path)))
     return Source(path, values, {keys: f"{path}, line {line}" for keys, line in lines.items()})
+
+
+def _locate(values: Any, keys: Sequence[str], folder: str) -> None:
+    """Make the path at `keys`, if there is one, one that is the same wherever the command is run."""
+    if not isinstance(values, dict):
+        return
+    first, *rest = keys
+    for key in [key for key in values if first in ("*", key)]:
+        value = values[key]
+        if rest:
+            _locate(value, rest, folder)
+        elif isinstance(value, str) and value:
+            values[key] = os.path.join(folder, os.path.expanduser(value))
 
 
 def from_defaults(environ: Mapping[str, str]) -> Source:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from davserver.setting_types import Place
 from davserver.sources import SettingsError
 
 
@@ -18,7 +18,7 @@ class WebhookSettings(BaseModel):
     url: str
     #: Key of the signature, at least 16 characters; or a file that holds it.
     secret: str | None = Field(default=None, min_length=16)
-    secret_file: str | None = None
+    secret_file: Place | None = None
     #: Which events.
     events: tuple[Literal["locked", "refreshed", "released", "expired", "broken"], ...] = (
         "locked", "refreshed", "released", "expired", "broken",
@@ -57,7 +57,7 @@ class WebhookSettings(BaseModel):
         """Raises SettingsError when the file cannot be read, or holds too little."""
         if self.secret is not None:
             return self.secret.encode()
-        file = os.path.abspath(os.path.expanduser(self.secret_file or ""))
+        file = self.secret_file or ""
         try:
             with open(file, "rb") as secret:
                 key = secret.read().strip()

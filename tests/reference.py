@@ -42,8 +42,12 @@ but for `host`, `prefix`, `state`, `auth.realm`, and a user's `password` and a w
 One user may come from `DAVSERVER_USERNAME` and `DAVSERVER_PASSWORD`, or `DAVSERVER_PASSWORD_FILE`, which names a file
 that holds the password. What whoever packages the server presets stands in a file that `DAVSERVER_DEFAULTS` names.
 
+A path in the file that is not absolute is relative to the folder of the file, wherever the command is run; one from the
+environment or the command line to the current folder. `~` is the home of whoever runs the server.
+
 Durations are a number and `s`, `m`, `h` or `d`; sizes a number and `KiB`, `MiB` or `GiB` (or `KB`, `MB`, `GB`). A key
-that is not known stops the start, with its line and what was probably meant. This says what is in force:
+that is not known stops the start, with its line and what was probably meant. This says what is in force, and whether a
+server would start with it, on the files and folders that there are:
 
 ```sh
 davserver check-config -c davserver.yaml

@@ -112,6 +112,54 @@ def test_check_config_finds_what_would_not_start(tmp_path: Path) -> None:
     assert "is not there" in failed.stderr
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "tls: {cert: missing.pem}",
+        "tls: {cert: x.yaml}",
+        "auth: {users_file: missing.yaml}",
+        "auth: {users_file: share}",
+        "auth: {htpasswd_file: missing}",
+        "auth: {htdigest_file: missing}",
+        "webhooks: {chat: {url: 'http://127.0.0.1/', secret_file: missing}}",
+    ],
+)
+def test_check_config_says_of_files_what_serve_would_say(text: str, tmp_path: Path) -> None:
+    """Also where what is to be served is named on the command line."""
+    (tmp_path / "share").mkdir()
+    (tmp_path / "x.yaml").write_text(f"{text}\n")
+    served = run("serve", "share", "--port", "0", "--state", "state", "-c", "x.yaml", cwd=tmp_path)
+    (tmp_path / "x.yaml").write_text(f"{text}\nshares: {{/: {{directory: share}}}}\nstate: state\n")
+    checked = run("check-config", "-c", "x.yaml", cwd=tmp_path)
+    assert (checked.returncode, served.returncode) == (1, 1)
+    assert checked.stderr == served.stderr
+    assert checked.stderr.count("\n") == 1
+
+
+def test_check_config_warns_of_names_that_nobody_has(tmp_path: Path) -> None:
+    (tmp_path / "share").mkdir()
+    (tmp_path / "x.yaml").write_text(
+        "shares: {/: {directory: share}}\nusers: {alice: {groups: [editors]}}\n"
+        "rules: [{path: /, who: '@editros', allow: rw}]\n"
+    )
+    checked = run("check-config", "-c", "x.yaml", cwd=tmp_path)
+    assert checked.returncode == 0
+    said = "davserver: WARNING: rule for /: nobody is in the group @editros; did you mean @editors?\n"
+    assert checked.stderr == said
+
+
+def test_a_configuration_without_shares_is_for_serve_dir(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text("port: 99\n")
+    checked = run("check-config", "-c", "x.yaml", cwd=tmp_path)
+    assert checked.returncode == 0
+    assert checked.stderr == "davserver: No shares are configured: it is for `davserver serve DIR`.\n"
+    assert yaml.safe_load(checked.stdout)["port"] == 99
+    (tmp_path / "x.yaml").write_text("auth: {users_file: missing.yaml}\n")
+    checked = run("check-config", "-c", "x.yaml", cwd=tmp_path)
+    assert checked.returncode == 1
+    assert f"auth.users_file: {tmp_path}/missing.yaml cannot be used" in checked.stderr
+
+
 def test_hash_password_reads_a_pipe(tmp_path: Path) -> None:
     made = run("hash-password", cwd=tmp_path, stdin="wonder\n")
     assert PasswordHasher().verify(made.stdout.strip(), "wonder")

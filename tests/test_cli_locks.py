@@ -74,12 +74,14 @@ def test_list(world: tuple[str, str], line: Line) -> None:
     assert re.match(r"ID +PATH +KIND +HOLDER +SINCE +UNTIL$", head)
     moment = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
     assert re.fullmatch(rf"1 +/docs/résumé 1.odt +write +Jane Smith +{moment} +{moment}", first)
-    assert re.fullmatch(rf"2 +/docs/ +write +Alice Liddell +{moment} +{moment}", second)
+    assert re.fullmatch(rf"2 +/docs/ +write +Alice Liddell \(alice\) +{moment} +{moment}", second)
     found = line.json("locks", "list")
     assert [(each["id"], each["path"], each["locked_by"], each["depth"]) for each in found] == [
         (1, "/docs/r%C3%A9sum%C3%A9%201.odt", "Jane Smith", "0"), (2, "/docs/", "Alice Liddell", "0"),
     ]  # fmt: skip
     assert found[0]["client"]["agent"] == "Word"
+    # What --holder takes; nobody has logged in for the other one.
+    assert [each.get("login") for each in found] == [None, "alice"]
     for token in world:
         assert token.removeprefix("urn:uuid:") not in line.out
 
@@ -113,6 +115,10 @@ def test_show(world: tuple[str, str], line: Line) -> None:
     assert shown["client_address"] == "127.0.0.1"
     assert line.json("locks", "show", "1")["client"] == {"address": "127.0.0.1", "agent": "Word"}
     assert world[0].removeprefix("urn:uuid:") not in line.out
+    assert "login" not in shown
+    assert line.json("locks", "show", "2")["login"] == "alice"
+    assert line("locks", "show", "2") == 0
+    assert re.search(r"^locked_by +Alice Liddell\nlogin +alice\n", line.out, re.MULTILINE)
     assert line("locks", "show", "99") == 1
     assert line.err == "davserver: There is no lock 99.\n"
 
@@ -129,6 +135,31 @@ def test_break(world: tuple[str, str], line: Line) -> None:
     assert wrong.value.code == 2
     assert line("locks", "break", "2", "--reason", "x" * 501) == 1
     assert "at most 500 characters" in line.err
+
+
+def test_one_that_has_ended_keeps_none_of_the_others(world: tuple[str, str], line: Line) -> None:
+    assert line("locks", "break", "99", "1", "98", "2", "1", "--reason", "r") == 1
+    assert [text.split(" on ")[0] for text in line.out.splitlines()] == ["Lock 1", "Lock 2"]
+    assert [text for text in line.err.splitlines() if text.startswith("davserver: ")] == [
+        "davserver: There is no lock 99.", "davserver: There is no lock 98.",
+    ]  # fmt: skip
+    assert line.json("locks", "list") == []
+
+
+def test_locks_of_one_transaction_end_together(tmp_path: Path, line: Line) -> None:
+    """Who names all of them is not told that all but the first had ended before."""
+    users = {"alice": {"password": QUICK.hash("alice")}}
+    with serving(tmp_path, users=users) as server:
+        alice = server.client(Authorization=ALICE)
+        begun = alice(
+            "POST", "/-/api/v1/transactions", json.dumps({"paths": ["/a", "/b", "/c"], "seconds": 60}).encode(),
+            Content_Type="application/json",
+        )  # fmt: skip
+        assert begun.status == 201, begun.body
+    assert line("locks", "break", "2", "1", "--reason", "r") == 0
+    assert [text.split(", ")[0] for text in line.out.splitlines()] == ["Lock 2 on /b", "Lock 1 on /a"]
+    assert line.json("locks", "list") == []
+    assert line("locks", "break", "3", "--reason", "r") == 1
 
 
 def test_a_running_server_obeys_at_once(tmp_path: Path, line: Line) -> None:
@@ -228,12 +259,30 @@ def test_a_user_may_work_on_meanwhile(tmp_path: Path, line: Line) -> None:
     users = {name: {"password": QUICK.hash(name)} for name in ("alice", "bob")}
     with serving(tmp_path, users=users) as server:
         alice, bob = (server.client(Authorization=login) for login in (ALICE, "Basic Ym9iOmJvYg=="))
-        assert line("maintenance", "on", "--reason", "import", "--as", "alice") == 0
+        assert line("maintenance", "on", "--reason", "import", "--as", "alice") == 1
+        assert line.err == "davserver: There is no user alice; davserver user list shows those that there are.\n"
+        assert line("maintenance", "status") == 0
+        assert line.out == "Nothing is under maintenance.\n"
+        config = tmp_path / "davserver.yaml"
+        config.write_text("users: {alice: {display_name: Alice Liddell}}\n")
+        assert line("maintenance", "on", "--reason", "import", "--as", "alise", "-c", str(config)) == 1
+        assert "There is no user alise" in line.err
+        assert line("maintenance", "on", "--reason", "import", "--as", "alice", "-c", str(config)) == 0
+        # Who did it is told beside whom it was done for.
+        assert re.search(r"maintenance \d on / set by local:\S+ for alice without an end: import\n$", line.err)
         assert alice("PUT", "/f", b"x").status == 201
         assert bob("PUT", "/f", b"y").status == 423
         (found,) = line.json("maintenance", "status")
-        assert (found["locked_by"], found["lock_reason"]) == ("alice", "import")
+        assert (found["locked_by"], found["lock_reason"]) == ("Alice Liddell", "import")
         assert "locked_until" not in found
+
+
+def test_where_a_proxy_logs_users_in_anybody_may_be_one(tmp_path: Path, line: Line) -> None:
+    (tmp_path / "share").mkdir()
+    config = tmp_path / "davserver.yaml"
+    config.write_text("trusted_proxies: ['::1']\nauth: {proxy_user_header: Remote-User}\n")
+    assert line("maintenance", "on", "--reason", "import", "--as", "zoe", "-c", str(config)) == 0
+    assert line.json("maintenance", "status")[0]["locked_by"] == "zoe"
 
 
 @pytest.mark.parametrize(

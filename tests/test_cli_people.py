@@ -48,7 +48,8 @@ def test_a_user_is_added_changed_listed_and_removed(config: Path) -> None:
     added = run(
         "user", "add", "alice", "--group", "editors", "--display-name", "Alice Smith", cwd=here, stdin="wonder\n"
     )
-    assert (added.returncode, added.stdout, added.stderr) == (0, "alice may log in.\n", "")
+    told = f"alice may log in: that stands in {here}/users.yaml.\n"
+    assert (added.returncode, added.stdout, added.stderr) == (0, told, "")
     entry = users(config)["alice"]
     assert entry["groups"] == ["editors"]
     assert PasswordHash.parse(str(entry["password"])).matches(b"wonder")
@@ -106,6 +107,21 @@ def test_without_a_file_for_users(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_user_is_added_where_the_server_looks(tmp_path: Path) -> None:
+    """Neither is run where the configuration lies."""
+    for name in ("etc", "elsewhere"):
+        (tmp_path / name).mkdir()
+    config = tmp_path / "etc" / "davserver.yaml"
+    config.write_text("auth: {users_file: users.yaml}\n")
+    added = run("user", "add", "alice", "-c", "../etc/davserver.yaml", cwd=tmp_path / "elsewhere", stdin="wonder\n")
+    assert added.stdout == f"alice may log in: that stands in {tmp_path}/etc/users.yaml.\n"
+    with Process(tmp_path, "-c", str(config)) as server:
+        login = "Basic " + b64encode(b"alice:wonder").decode()
+        assert server.client(Authorization=login)("PROPFIND", "/", Depth="0").status == 207
+        assert server.stop() == 0
+
+
+@pytest.mark.slow
 def test_what_digest_needs_is_made_where_it_is_on(config: Path) -> None:
     values = yaml.safe_load(config.read_text())
     values["auth"] |= {"digest": True, "realm": "files"}
@@ -148,7 +164,13 @@ def test_app_passwords_beside_a_running_server(config: Path) -> None:
         assert listed["last_used_from"] == "127.0.0.1"
         assert "password" not in listed
         assert "phone" in run("app-password", "list", "alice", cwd=here).stdout
-        assert run("app-password", "revoke", str(made["id"]), cwd=here).returncode == 0
+        other = json.loads(run("app-password", "create", "alice", "tablet", "--json", cwd=here).stdout)["id"]
+        revoked = run("app-password", "revoke", "98", str(made["id"]), "99", str(other), cwd=here)
+        assert revoked.returncode == 1
+        assert revoked.stderr == "davserver: There is no app password 98.\ndavserver: There is no app password 99.\n"
+        assert [text.partition(" is ")[0] for text in revoked.stdout.splitlines()] == [
+            f"App password {made['id']} of alice for phone", f"App password {other} of alice for tablet",
+        ]  # fmt: skip
         until(client, "/docs", 401)
         assert run("app-password", "revoke", str(made["id"]), cwd=here).returncode == 1
         assert run("app-password", "list", cwd=here).stdout == "No app passwords.\n"

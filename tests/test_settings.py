@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 from serving import QUICK
 
 from davserver.placement import require_startable, state_folder
+from davserver.setting_types import Place
 from davserver.settings import Settings, SettingsError, load, parse_users
+from davserver.sources import PLACES
 
 HASH = QUICK.hash("x")
 
@@ -51,6 +55,49 @@ def test_the_command_line_beats_the_environment_beats_the_file(tmp_path: Path) -
     settings = read(text, environ=environ, flags={"port": 3}, folder=tmp_path)
     assert (settings.host, settings.port, settings.prefix) == ("environment", 3, "/file")
     assert (settings.locks.default_timeout, settings.locks.max_timeout) == (1200, 7200)
+
+
+def places(model: type[BaseModel], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Settings that are paths, by what their models say of them."""
+    for name, field in model.model_fields.items():
+        below = "*" if get_origin(field.annotation) is dict else None
+        for part in [field.annotation, *get_args(field.annotation), *field.metadata]:
+            if isinstance(part, type) and issubclass(part, BaseModel):
+                yield from places(part, (*above, name, *filter(None, [below])))
+            elif part in (Place, Place.__metadata__[0]):  # type: ignore[attr-defined]
+                yield (*above, name)
+
+
+def test_what_is_relative_in_a_file_is_relative_to_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not to where the server happens to be started: systemd starts it at /."""
+    assert sorted(places(Settings)) == sorted(PLACES)
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "cwd").mkdir()
+    (tmp_path / "etc" / "preset.yaml").write_text("auth: {htdigest_file: htdigest}\n")
+    (tmp_path / "etc" / "my.yaml").write_text(
+        "state: state\nshares: {/a: {directory: ../srv/a}, /b: {directory: ~/b}, /c: {directory: 'homes/{user}'}}\n"
+        "tls: {cert: tls/cert.pem, key: /abs/key.pem}\nauth: {users_file: users.yaml, htpasswd_file: htpasswd}\n"
+        "webhooks: {chat: {url: 'http://h/', secret_file: secret}}\n"
+    )
+    monkeypatch.chdir(tmp_path / "cwd")
+    for file in ("../etc/my.yaml", str(tmp_path / "etc" / "my.yaml")):
+        environ = {
+            "HOME": "/home/me", "DAVSERVER_DEFAULTS": "../etc/preset.yaml", "DAVSERVER_AUTH__HTPASSWD_FILE": "htpasswd",
+        }  # fmt: skip
+        monkeypatch.setenv("HOME", environ["HOME"])
+        flags = {"shares": {"/d": {"directory": "d"}}}
+        settings = load(file=file, environ=environ, flags=flags, hash_password=QUICK.hash)
+        etc, cwd = str(tmp_path / "etc"), str(tmp_path / "cwd")
+        assert settings.state == f"{etc}/state"
+        assert {path: share.directory for path, share in settings.shares.items()} == {
+            "/a": f"{tmp_path}/srv/a", "/b": "/home/me/b", "/c": f"{etc}/homes/{{user}}", "/d": f"{cwd}/d",
+        }  # fmt: skip
+        assert (settings.tls.cert, settings.tls.key) == (f"{etc}/tls/cert.pem", "/abs/key.pem")
+        assert settings.webhooks["chat"].secret_file == f"{etc}/secret"
+        auth = settings.auth
+        assert (auth.users_file, auth.htpasswd_file, auth.htdigest_file) == (
+            f"{etc}/users.yaml", f"{cwd}/htpasswd", f"{etc}/htdigest",
+        )  # fmt: skip
 
 
 def test_a_file_in_the_working_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,6 +155,9 @@ def test_a_file_in_the_working_folder_is_found(tmp_path: Path, monkeypatch: pyte
         ("? [a, b]\n: 1\n", "this is not YAML"),
         ("? !!python/object:os.system x\n: 1\n", "this is not YAML"),
         ("auth: {realm: 'a\"b'}\n", "auth.realm: "),
+        ("shares:\n  /: {directory: ''}\n", "line 2: shares./.directory: write the path of a file or folder"),
+        ("state: ''\n", "line 1: state: write the path of a file or folder"),
+        ("shares:\n  /: [x]\n", "line 2: shares./ must be a section"),
     ],
 )
 def test_a_mistake_is_one_sentence_that_names_file_and_line(text: str, said: str, tmp_path: Path) -> None:
@@ -198,7 +248,7 @@ def test_an_account_that_stands_twice_in_the_file_of_users_is_refused() -> None:
 
 
 def test_texts_of_the_environment_stay_texts() -> None:
-    assert read(environ={"DAVSERVER_STATE": "123"}).state == "123"
+    assert read(environ={"DAVSERVER_STATE": "123"}).state == os.path.abspath("123")
     assert read(environ={"OTHER": "x", "DAVSERVER_LOG__ACCESS": "false"}).log.access is False
 
 

@@ -14,6 +14,7 @@ from davserver.access.digest import Digest
 from davserver.access.hashes import Credential, PasswordHash
 from davserver.access.rules import ANONYMOUS, AUTHENTICATED, EVERYONE, Rule, Rules, parse_rights
 from davserver.access.throttle import Throttle
+from davserver.protocol.locks import Principal
 from davserver.protocol.paths import DavPath
 from davserver.server.http.proxies import TrustedProxies
 from davserver.settings import Settings, SettingsError, UserSettings, parse_users
@@ -102,6 +103,14 @@ def directory_of(settings: Settings) -> Directory:
                 why = error.strerror if isinstance(error, OSError) else error
                 raise SettingsError(f"auth.{name}: {path} cannot be used: {why}.") from error
     return Directory(sources, settings.groups, proxied=auth.proxy_user_header is not None)
+
+
+def require_user(settings: Settings, name: str) -> Principal:
+    """Somebody of that name, who can log in. Raises SettingsError."""
+    directory = directory_of(settings)
+    if directory.find(name) is None and settings.auth.proxy_user_header is None:
+        raise SettingsError(f"There is no user {name}; davserver user list shows those that there are.")
+    return directory.vouched(name).principal
 
 
 def accounts_of(users: Mapping[str, UserSettings], realm: str) -> Iterable[Account]:

@@ -21,7 +21,9 @@ from davserver.server.http.server import DavServer, address_of
 from davserver.server.http.tls import TlsAdapter
 from davserver.server.limits import limits_of, raise_open_files, seats_of, worker_count
 from davserver.server.listen import Listeners, open_listeners
+from davserver.server.people import directory_of
 from davserver.server.reload import load_certificate
+from davserver.server.unknown_names import unknown_names
 from davserver.server.worker import work
 from davserver.server.workers import Workers
 from davserver.settings import Settings
@@ -49,6 +51,7 @@ def serve(
         # Whatever cannot be opened is told now, once, and not by each worker over and over.
         with ExitStack() as trial:
             open_app(settings, folder, trial, working=False)
+            _warn_of_names(settings)
         open_files = raise_open_files()
 
         count = worker_count(settings)
@@ -60,6 +63,7 @@ def serve(
 
         def reread_with_certificate() -> Settings:
             found = settings if reread is None else reread()
+            _warn_of_names(found)
             if tls is not None:
                 load_certificate(tls, found)  # a worker that starts later has it from here
             return found
@@ -74,6 +78,15 @@ def serve(
             reread=reread_with_certificate,
             close_listeners=listeners.close,
         )
+
+
+def try_files(settings: Settings) -> list[str]:
+    """Read the files that settings name, and change nothing; returns what is to be warned of. Raises SettingsError for
+    the one that `serve` would."""
+    _tls(settings)
+    for hook in settings.webhooks.values():
+        hook.key()
+    return list(unknown_names(settings, directory_of(settings)))
 
 
 def open_server(
@@ -117,6 +130,11 @@ def _open(
     app.before_waiting(server.step_aside_for_others)
     server.prepare()
     return server
+
+
+def _warn_of_names(settings: Settings) -> None:
+    for told in unknown_names(settings, directory_of(settings)):
+        _log.warning("%s", told)
 
 
 def _tls(settings: Settings) -> TlsAdapter | None:

@@ -133,7 +133,7 @@ class LockService:
         if not broken:
             raise NotFound(f"Lock {number} has ended.")
         for each in broken:
-            _log_broken(each.id, each.root, each.principal, by, why)
+            _log_broken(each.id, each.root, each.principal, _name(by), why)
             self.keeper.tidy_if_possible(each)
         return lock
 
@@ -213,8 +213,10 @@ class LockService:
         blocks_reads: bool = False,
         breaking: bool = False,
         client: Client = _NOBODY,
+        set_by: Principal | None = None,
     ) -> Lock:
-        """Nobody but `by` changes anything at `path` or below it, for `seconds` or until it is ended.
+        """Nobody but `by` changes anything at `path` or below it, for `seconds` or until it is ended. `set_by`: who
+        sets it for them.
 
         Raises LockConflict where others hold locks; `breaking`: these are broken instead.
         """
@@ -222,14 +224,15 @@ class LockService:
         if not why:
             raise BadRequest("Say what the maintenance is for: everybody who waits will be told.")
         request = self._request(path, Kind.MAINTENANCE, by, seconds, why, client, blocks_reads=blocks_reads)
+        who = _name(by) if set_by is None else f"{_name(set_by)} for {_name(by)}"
         before = self.events.newest()
         (lock,) = self._acquire([request], End(Ending.BROKEN, 0, by, why) if breaking else None)
         for event in self.events.after(before, KEEP_EVENTS) if breaking else ():
             if event.what is What.BROKEN and event.by == by:
-                _log_broken(event.lock_id, event.root, event.principal, by, why)
+                _log_broken(event.lock_id, event.root, event.principal, who, why)
                 self.keeper.tidy_if_possible(self._locks.by_id(event.lock_id))
         until = "without an end" if lock.expires is None else f"for {seconds} s"
-        _audit.info("maintenance %d on %s set by %s %s: %s", lock.id, _printable(path.key), _name(by), until, why)
+        _audit.info("maintenance %d on %s set by %s %s: %s", lock.id, _printable(path.key), who, until, why)
         return lock
 
     def end_maintenance(self, path: DavPath, by: Principal) -> Lock:
@@ -324,6 +327,6 @@ def _printable(text: str) -> str:
     return text.encode("unicode_escape").decode("ascii")
 
 
-def _log_broken(number: int, root: DavPath, holder: Principal, by: Principal, why: str) -> None:
+def _log_broken(number: int, root: DavPath, holder: Principal, by: str, why: str) -> None:
     where = _printable(root.key)
-    _audit.info("lock %d on %s, held by %s, broken by %s: %s", number, where, _name(holder), _name(by), why)
+    _audit.info("lock %d on %s, held by %s, broken by %s: %s", number, where, _name(holder), by, why)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
+import time
 from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
 import pytest
 from inprocess import Local, local
-from serving import QUICK, serving
+from serving import QUICK, Process, serving
 
 from davserver.access.accounts import Algorithm, ha1
 from davserver.banner import banner, sends_passwords_openly
 from davserver.server.people import directory_of
 from davserver.server.reload import differences, take_over
+from davserver.server.unknown_names import unknown_names
 from davserver.settings import Settings, SettingsError, load, parse_users
 
 HASH = QUICK.hash("x")
@@ -137,6 +141,70 @@ def test_accounts_come_from_everywhere(tmp_path: Path) -> None:
     assert eve is not None
     assert eve.credential is not None
     assert not eve.credential.matches(b"x")
+
+
+def rule(*who: str, path: str = "/") -> dict[str, Any]:
+    return {"path": path, "who": who, "allow": "rw"}
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"rules": [rule("alice", "@editors", "@staff", "anonymous", "authenticated", "everyone")]}, []),
+        ({"administrators": ["alice", "@editors"], "locks": {"breakers": ["bob", "@staff"]}}, []),
+        (
+            {"rules": [rule("@editros", path="/docs")]},
+            ["rule for /docs: nobody is in the group @editros; did you mean @editors?"],
+        ),
+        ({"rules": [rule("authentcated")]}, ["rule for /: there is no user authentcated; did you mean authenticated?"]),
+        ({"rules": [rule("everybody")]}, ["rule for /: there is no user everybody; did you mean everyone?"]),
+        ({"rules": [rule("editors")]}, ["rule for /: there is no user editors; did you mean @editors?"]),
+        ({"rules": [rule("@zzz", "*")]}, ["rule for /: nobody is in the group @zzz", "rule for /: there is no user *"]),
+        (
+            {"administrators": ["boob"], "rules": [rule("boob"), rule("boob", path="/x")],
+             "locks": {"breakers": ["boob"]}},
+            ["rule for /, rule for /x, administrators, locks.breakers: there is no user boob; did you mean bob?"],
+        ),
+        # None of these is read as special there.
+        ({"administrators": ["everyone"]}, ["administrators: there is no user everyone"]),
+        ({"groups": {"s": ["@editors"]}}, ["groups.s: @editors is no user, and a group has no groups in it"]),
+        ({"groups": {"s": ["alise", "bob"]}}, ["groups.s: there is no user alise; did you mean alice?"]),
+        # A proxy may name anybody; but who is in a group is always written down.
+        (
+            {"trusted_proxies": ["::1"], "rules": [rule("zoe", "everybody", "anonymus", "@editros")]},
+            ["rule for /: there is no user anonymus; did you mean anonymous?",
+             "rule for /: nobody is in the group @editros; did you mean @editors?"],
+        ),
+    ],
+)  # fmt: skip
+def test_names_that_nobody_has_are_told(values: dict[str, Any], said: list[str], tmp_path: Path) -> None:
+    (tmp_path / "users.yaml").write_text(f"bob: {{password: '{HASH}', groups: [editors]}}\n")
+    auth = {"users_file": str(tmp_path / "users.yaml")}
+    if "trusted_proxies" in values:
+        auth["proxy_user_header"] = "Remote-User"
+    found = settings(**{"users": {"alice": {"password": HASH}}, "groups": {"staff": ["alice"]}, "auth": auth, **values})
+    assert list(unknown_names(found, directory_of(found))) == said
+
+
+@pytest.mark.slow
+def test_they_are_told_at_the_start_and_when_settings_are_read_again(tmp_path: Path) -> None:
+    """Once, however many workers there are; and they stop nothing."""
+    file = tmp_path / "davserver.yaml"
+    text = f"workers: 2\nusers: {{alice: {{password: '{HASH}'}}}}\nadministrators: [%s]\n"
+    file.write_text(text % "alcie")
+    with Process(tmp_path, "-c", str(file)) as server:
+        assert server.client(Authorization=basic("alice"))("GET", "/").status == 200
+        for name in ("alice", "alise"):
+            file.write_text(text % name)
+            seen = len(server.output)
+            os.kill(server.pid, signal.SIGHUP)
+            deadline = time.monotonic() + 20
+            while not any("reloading" in line for line in server.output[seen:]):
+                assert time.monotonic() < deadline, server.output
+                time.sleep(0.01)
+        assert server.stop() == 0
+    told = [line.partition(" WARNING ")[2] for line in server.output if "there is no user" in line]
+    assert told == [f"administrators: there is no user {name}; did you mean alice?\n" for name in ("alcie", "alise")]
 
 
 @pytest.mark.parametrize("name", ["users_file", "htpasswd_file", "htdigest_file"])

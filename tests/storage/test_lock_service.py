@@ -245,6 +245,17 @@ def test_a_maintenance_waits_for_others_or_breaks_them(
     ]
 
 
+def test_who_sets_a_maintenance_for_somebody_else_is_told(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "davserver.audit")
+    made = world.make("/f", principal=BOB)
+    lock = world.service.maintain(path("/"), ALICE, 60, "import", breaking=True, set_by=ADMIN)
+    assert lock.principal == ALICE
+    assert [record.getMessage() for record in caplog.records if record.name == "davserver.audit"] == [
+        f"lock {made.id} on /f, held by bob, broken by local:root for alice: import",
+        f"maintenance {lock.id} on / set by local:root for alice for 60 s: import",
+    ]
+
+
 def test_a_maintenance_may_be_without_an_end_and_of_a_part(world: World, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "davserver.audit")
     (world.root / "d").mkdir()
