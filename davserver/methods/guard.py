@@ -11,6 +11,10 @@ Order of the questions: If, then locks, then the preconditions of HTTP. A token 
 412 before it can be 423 (RFC 4918 §10.4.1); and RFC 9110 §13.2.1 has a server ignore If-Match and its kin where
 the answer without them would be neither 2xx nor 412.
 
+A symbolic link has no locks of its own: they are kept by what it leads to. Whoever removes or replaces one changes
+what a name means that may be the root of such a lock, which RFC 4918 §7 has a lock prevent ("a modification of the
+mapping of the root of the write lock"). So what it leads to is reserved and asked about as well.
+
 One ended lock may count once more (`locks.is_forgivable`): a PUT that submits its token, on the file that it was
 rooted at, which is as it was and which nobody has locked. It counts for the If header and, since nothing is in
 the way, that is all it has to do.
@@ -18,11 +22,12 @@ the way, that is all it has to do.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TypeVar
 
-from davserver.methods.permits import is_visible
+from davserver.methods.permits import is_visible, require_tree
 from davserver.protocol import conditions
 from davserver.protocol.conditions import UNMAPPED, ResourceState
 from davserver.protocol.errors import (
@@ -30,6 +35,8 @@ from davserver.protocol.errors import (
     Forbidden,
     Locked,
     NotFound,
+    NotKnown,
+    NotPermitted,
     PreconditionFailed,
     Refused,
     Unavailable,
@@ -45,7 +52,7 @@ from davserver.protocol.locks import (
     is_forgivable,
     is_unchanged,
 )
-from davserver.protocol.messages import Request
+from davserver.protocol.messages import Action, Request
 from davserver.protocol.paths import DavPath
 from davserver.storage.lock_hold import LockHold, Unsettled, View
 from davserver.storage.node import Node
@@ -111,6 +118,7 @@ class Guard:
     def look(self, claim: Claim) -> None:
         """The early look, nothing reserved. Raises Locked, PreconditionFailed."""
         locks, principal = self.share.locks, self.request.principal
+        claim = self.with_links(claim, self._led_from(claim.trees))
         view = locks.view(claim)
         self.decide(view, lambda: locks.require_passed(claim, view, principal, self.tokens))
 
@@ -138,6 +146,31 @@ class Guard:
             raise
         return forgiven
 
+    def with_links(self, claim: Claim, led: Mapping[DavPath, DavPath]) -> Claim:
+        """`claim`, and what the links among its trees lead to. Raises NotKnown, NotPermitted where that may not be
+        read: a 423 would tell of it, and its locks would not keep its name if they did not count."""
+        found = {tree: led[tree] for tree in claim.trees if tree in led}
+        for tree, path in found.items():
+            node = self.share.tree.stat(path)
+            try:
+                if node is not None:
+                    require_tree(self.request, self.share, path, node, Action.READ)
+            except NotKnown:
+                if tree == self.request.path:
+                    raise
+                raise NotPermitted("You may not write at the destination.", paths=[tree]) from None
+        return replace(claim, trees=(*claim.trees, *found.values())) if found else claim
+
+    def _led_from(self, paths: Iterable[DavPath]) -> dict[DavPath, DavPath]:
+        """Of those of the paths that are links: what each leads to."""
+        led: dict[DavPath, DavPath] = {}
+        for path in paths:
+            if self.shares.of(path).tree.follows_links:
+                found = self.shares.locate(path)
+                if found != path:
+                    led[path] = found
+        return led
+
     @contextmanager
     def enter(self, *reserve: DavPath, respelt: bool = False) -> Iterator[Passage]:
         """Reserve paths until the block ends: nobody else changes them, what is below them, or their locks.
@@ -147,11 +180,14 @@ class Guard:
         """
         shares = self.shares
         while True:
-            with self._hold(reserve) as hold:
+            led = self._led_from(reserve)
+            with self._hold((*reserve, *led.values())) as hold:
                 unsettled = shares.journal.about(reserve)
                 if not unsettled:
                     self._require_spelling(reserve[:1] if respelt else reserve)
-                    yield Passage(self, hold)
+                    if self._led_from(reserve) != led:
+                        raise _respelt()
+                    yield Passage(self, hold, led)
                     return
             recover(shares, unsettled)
 
@@ -184,9 +220,12 @@ class Guard:
 
     def _require_spelling(self, reserve: tuple[DavPath, ...]) -> None:
         """Paths were located before they were reserved. Raises Unavailable when one is spelt otherwise now."""
+        locate, asked, own = self.shares.locate, self.request.asked, self.request.path
         for path in reserve:
-            if self.shares.locate(path, link=True) != path:
-                raise Unavailable("Somebody has just changed the spelling of this name; try again.", retry_after=1)
+            if locate(path, link=True) != path:
+                raise _respelt()
+        if asked is not None and own in reserve and own not in (locate(asked), locate(asked, link=True)):
+            raise _respelt()  # a link that led here, by whose name a lock would be granted
 
     def _forgiven(self, view: View) -> Lock | None:
         if self.request.method != "PUT" or not self.tokens:
@@ -239,6 +278,10 @@ class Guard:
         return state_of
 
 
+def _respelt() -> Unavailable:
+    return Unavailable("Somebody has just changed what this name means; try again.", retry_after=1)
+
+
 #: A LOCK on what is there writes nothing.
 _NOTHING = Claim()
 
@@ -246,16 +289,18 @@ _NOTHING = Claim()
 class Passage:
     """What a method holds between the check and the change."""
 
-    def __init__(self, guard: Guard, hold: LockHold) -> None:
-        self._guard = guard
+    def __init__(self, guard: Guard, hold: LockHold, led: Mapping[DavPath, DavPath] = {}) -> None:
+        """`led`: what those of the reserved paths lead to that are links."""
+        self._guard, self._led = guard, led
         self.hold = hold
 
     def check(self, claim: Claim) -> None:
         """Decide against now. Raises Locked, PreconditionFailed; returning is the proof `hold` carries."""
         if claim == _NOTHING and self._guard.preconditions is conditions.UNCONDITIONAL:
             return
-        view = self._guard.share.locks.view(claim)
-        forgiven = self._guard.decide(view, lambda: self.hold.check(claim, view))
+        whole = self._guard.with_links(claim, self._led)
+        view = self._guard.share.locks.view(whole)
+        forgiven = self._guard.decide(view, lambda: self.hold.check(whole, view))
         self.hold.settle(claim, view, forgiven)
 
 
