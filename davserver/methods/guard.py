@@ -23,7 +23,7 @@ the way, that is all it has to do.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TypeVar
 
@@ -31,6 +31,7 @@ from davserver.methods.permits import is_visible, require_tree
 from davserver.protocol import conditions
 from davserver.protocol.conditions import UNMAPPED, ResourceState
 from davserver.protocol.errors import (
+    BadRequest,
     Conflict,
     Forbidden,
     Locked,
@@ -40,6 +41,7 @@ from davserver.protocol.errors import (
     PreconditionFailed,
     Refused,
     Unavailable,
+    UriTooLong,
 )
 from davserver.protocol.holder import Viewer
 from davserver.protocol.locks import (
@@ -258,7 +260,7 @@ class Guard:
             try:
                 path = self.shares.locate(path)
                 share = self.shares.of(path)
-            except NotFound:
+            except _NO_RESOURCE:
                 return UNMAPPED
             if path != self.request.path and not is_visible(self.request, path):
                 return UNMAPPED  # what may not be known about is not there
@@ -270,7 +272,8 @@ class Guard:
                 tokens = frozenset(lock.token for lock in locks)
                 if forgiven is not None and covers(forgiven, path):
                     tokens |= {forgiven.token}
-            found = share.tree.stat(path) if found is None else found
+            with suppress(*_NO_RESOURCE):
+                found = share.tree.stat(path) if found is None else found
             if found is None:
                 return ResourceState(False, None, tokens, None)
             return ResourceState(True, None if found.is_collection else found.etag, tokens, found.last_modified)
@@ -282,6 +285,8 @@ def _respelt() -> Unavailable:
     return Unavailable("Somebody has just changed what this name means; try again.", retry_after=1)
 
 
+#: What comes of a path that an If header may name although no resource can have it: it must not decide the answer.
+_NO_RESOURCE = (NotFound, Forbidden, UriTooLong, BadRequest)
 #: A LOCK on what is there writes nothing.
 _NOTHING = Claim()
 
