@@ -11,9 +11,7 @@ Order of the questions: If, then locks, then the preconditions of HTTP. A token 
 412 before it can be 423 (RFC 4918 §10.4.1); and RFC 9110 §13.2.1 has a server ignore If-Match and its kin where
 the answer without them would be neither 2xx nor 412.
 
-A symbolic link has no locks of its own: they are kept by what it leads to. Whoever removes or replaces one changes
-what a name means that may be the root of such a lock, which RFC 4918 §7 has a lock prevent ("a modification of the
-mapping of the root of the write lock"). So what it leads to is reserved and asked about as well.
+What symbolic links lead to that go with a path is reserved and asked about as well (`links`).
 
 One ended lock may count once more (`locks.is_forgivable`): a PUT that submits its token, on the file that it was
 rooted at, which is as it was and which nobody has locked. It counts for the If header and, since nothing is in
@@ -22,12 +20,13 @@ the way, that is all it has to do.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from itertools import chain
 from typing import TypeVar
 
-from davserver.methods.permits import is_visible, require_tree
+from davserver.methods.links import NOTHING, Led, led_from, with_led
+from davserver.methods.permits import is_visible
 from davserver.protocol import conditions
 from davserver.protocol.conditions import UNMAPPED, ResourceState
 from davserver.protocol.errors import (
@@ -36,8 +35,6 @@ from davserver.protocol.errors import (
     Forbidden,
     Locked,
     NotFound,
-    NotKnown,
-    NotPermitted,
     PreconditionFailed,
     Refused,
     Unavailable,
@@ -54,7 +51,7 @@ from davserver.protocol.locks import (
     is_forgivable,
     is_unchanged,
 )
-from davserver.protocol.messages import Action, Request
+from davserver.protocol.messages import Request
 from davserver.protocol.paths import DavPath
 from davserver.storage.lock_hold import LockHold, Unsettled, View
 from davserver.storage.node import Node
@@ -120,7 +117,7 @@ class Guard:
     def look(self, claim: Claim) -> None:
         """The early look, nothing reserved. Raises Locked, PreconditionFailed."""
         locks, principal = self.share.locks, self.request.principal
-        claim = self.with_links(claim, self._led_from(claim.trees))
+        claim = with_led(self.request, self.shares, claim, led_from(self.request, self.shares, claim.trees))
         view = locks.view(claim)
         self.decide(view, lambda: locks.require_passed(claim, view, principal, self.tokens))
 
@@ -148,31 +145,6 @@ class Guard:
             raise
         return forgiven
 
-    def with_links(self, claim: Claim, led: Mapping[DavPath, DavPath]) -> Claim:
-        """`claim`, and what the links among its trees lead to. Raises NotKnown, NotPermitted where that may not be
-        read: a 423 would tell of it, and its locks would not keep its name if they did not count."""
-        found = {tree: led[tree] for tree in claim.trees if tree in led}
-        for tree, path in found.items():
-            node = self.share.tree.stat(path)
-            try:
-                if node is not None:
-                    require_tree(self.request, self.share, path, node, Action.READ)
-            except NotKnown:
-                if tree == self.request.path:
-                    raise
-                raise NotPermitted("You may not write at the destination.", paths=[tree]) from None
-        return replace(claim, trees=(*claim.trees, *found.values())) if found else claim
-
-    def _led_from(self, paths: Iterable[DavPath]) -> dict[DavPath, DavPath]:
-        """Of those of the paths that are links: what each leads to."""
-        led: dict[DavPath, DavPath] = {}
-        for path in paths:
-            if self.shares.of(path).tree.follows_links:
-                found = self.shares.locate(path)
-                if found != path:
-                    led[path] = found
-        return led
-
     @contextmanager
     def enter(self, *reserve: DavPath, respelt: bool = False) -> Iterator[Passage]:
         """Reserve paths until the block ends: nobody else changes them, what is below them, or their locks.
@@ -182,12 +154,12 @@ class Guard:
         """
         shares = self.shares
         while True:
-            led = self._led_from(reserve)
-            with self._hold((*reserve, *led.values())) as hold:
+            led = led_from(self.request, shares, reserve)
+            with self._hold((*reserve, *chain.from_iterable(led.values()))) as hold:
                 unsettled = shares.journal.about(reserve)
                 if not unsettled:
                     self._require_spelling(reserve[:1] if respelt else reserve)
-                    if self._led_from(reserve) != led:
+                    if led_from(self.request, shares, reserve) != led:
                         raise _respelt()
                     yield Passage(self, hold, led)
                     return
@@ -294,8 +266,8 @@ _NOTHING = Claim()
 class Passage:
     """What a method holds between the check and the change."""
 
-    def __init__(self, guard: Guard, hold: LockHold, led: Mapping[DavPath, DavPath] = {}) -> None:
-        """`led`: what those of the reserved paths lead to that are links."""
+    def __init__(self, guard: Guard, hold: LockHold, led: Led = NOTHING) -> None:
+        """`led`: from the reserved paths."""
         self._guard, self._led = guard, led
         self.hold = hold
 
@@ -303,9 +275,10 @@ class Passage:
         """Decide against now. Raises Locked, PreconditionFailed; returning is the proof `hold` carries."""
         if claim == _NOTHING and self._guard.preconditions is conditions.UNCONDITIONAL:
             return
-        whole = self._guard.with_links(claim, self._led)
-        view = self._guard.share.locks.view(whole)
-        forgiven = self._guard.decide(view, lambda: self.hold.check(whole, view))
+        guard = self._guard
+        whole = with_led(guard.request, guard.shares, claim, self._led)
+        view = guard.share.locks.view(whole)
+        forgiven = guard.decide(view, lambda: self.hold.check(whole, view))
         self.hold.settle(claim, view, forgiven)
 
 

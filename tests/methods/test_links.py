@@ -12,6 +12,7 @@ from inprocess import Local, local
 from test_permits import HASH, as_
 from wire import Answer, lockinfo
 
+from davserver.methods import links
 from davserver.protocol.paths import DavPath
 from davserver.storage.tree import Tree
 
@@ -83,6 +84,65 @@ def test_a_lock_elsewhere_keeps_no_link(
     assert take(bob, "/doc").status == done
 
 
+@pytest.mark.parametrize(("take", "done"), TAKINGS)
+def test_the_links_in_a_folder_go_with_it(
+    take: Callable[..., Answer], done: int, make: Callable[..., tuple[Local, Local, Path]]
+) -> None:
+    alice, bob, root = make()
+    (root / "folder" / "deep" / "link").symlink_to("../../real")
+    (root / "folder" / "inside").symlink_to("deep")
+    (root / "folder" / "dangling").symlink_to("nowhere")
+    token = alice.lock("/folder/deep/link").token
+    refused = take(bob, "/folder")
+    assert refused.status == 423
+    assert refused.texts("//D:lockroot/D:href") == ["/real"]
+    assert (root / "folder" / "deep" / "link").is_symlink()
+    assert take(alice, "/folder", If=f"<{alice.url('/real')}> (<{token}>)").status == done
+    assert (root / "real").read_text() == "real"
+
+
+def test_what_very_many_links_lead_to_counts_as_a_whole(make: Callable[..., tuple[Local, Local, Path]]) -> None:
+    alice, bob, root = make()
+    (root / "farm" / "fields").mkdir(parents=True)
+    (root / "links").mkdir()
+    for number in range(links.MANY + 1):
+        (root / "farm" / "fields" / str(number)).touch()
+        (root / "links" / str(number)).symlink_to(f"../farm/fields/{number}")
+    assert alice.lock("/other").status == 200
+    last = alice.lock(f"/links/{links.MANY}").token
+    assert bob("DELETE", "/links").status == 423
+    assert bob("UNLOCK", "/other", Lock_Token=f"<{last}>").status == 409
+    assert alice("UNLOCK", f"/links/{links.MANY}", Lock_Token=f"<{last}>").status == 204
+    assert bob("DELETE", "/links").status == 204
+
+
+def test_of_several_folders_the_topmost_counts() -> None:
+    def few(*keys: str) -> list[str]:
+        return [path.key for path in links._few(DavPath.from_key("/a"), map(DavPath.from_key, keys))]
+
+    assert few() == few("/a", "/a/b") == []
+    assert few("/b/c", "/b", "/b/c/d", "/b c", "/a b") == ["/a b", "/b", "/b c"]
+    many = [f"/x/y/{number}" for number in range(links.MANY + 1)]
+    assert few(*many) == ["/x/y"]
+    assert few(*many, "/z") == ["/"]
+
+
+def test_a_link_in_another_share_is_replaced(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "one" / "f").touch()
+    (tmp_path / "two" / "real").touch()
+    (tmp_path / "two" / "doc").symlink_to("real")
+    shares = {
+        f"/{name}": {"directory": str(tmp_path / name), "follow_symlinks": name == "two"} for name in ("one", "two")
+    }
+    with local(tmp_path, shares=shares) as app:
+        token = app.lock("/two/doc").token
+        assert app("COPY", "/one/f", Destination=app.url("/two/doc")).status == 423
+        assert app("UNLOCK", "/two/doc", Lock_Token=f"<{token}>").status == 204
+        assert app("COPY", "/one/f", Destination=app.url("/two/doc")).status == 204
+
+
 def test_who_removes_a_link_writes_nothing_to_what_it_leads_to(make: Callable[..., tuple[Local, Local, Path]]) -> None:
     """The late save of a lock that was broken is still accepted."""
     alice, bob, _ = make(administrators=["bob"])
@@ -119,6 +179,11 @@ def test_a_link_to_what_may_not_be_seen_tells_nothing_of_its_locks(
     assert statuses() == before
     assert (root / "doc").is_symlink()
     assert (root / "way").is_symlink()
+    (root / "box").mkdir()
+    (root / "box" / "link").symlink_to("../real")
+    assert [take(bob, "/box").status for take, _ in TAKINGS] == [403] * 4
+    (root / "box" / "link").unlink()
+    assert bob("DELETE", "/box").status == 204
 
 
 @pytest.fixture
