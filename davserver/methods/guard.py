@@ -248,7 +248,8 @@ class Guard:
                 found = share.tree.stat(path) if found is None else found
             if found is None:
                 return ResourceState(False, None, tokens, None)
-            return ResourceState(True, None if found.is_collection else found.etag, tokens, found.last_modified)
+            etag = None if found.is_collection else found.etag
+            return ResourceState(True, etag, tokens, found.last_modified, found.changed)
 
         return state_of
 
