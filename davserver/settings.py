@@ -96,7 +96,7 @@ class LockSettings(Section):
     #: How long a lock that expired or was broken is remembered: so long its holder's next save is still accepted,
     #: if nobody has written to the file, or locked it, since; or else it is told who broke the lock, and why.
     grace_after_expiry: SecondsOrNone = 24 * 3600
-    #: A file that a LOCK made goes with the lock when nobody wrote it.
+    #: A file that a LOCK made goes with the lock when nobody wrote it or gave it properties.
     remove_empty_lock_files: bool = True
     #: Who is told the name of somebody else who holds a lock: users who log in, everyone, or none.
     reveal_holder: Literal["users", "none", "everyone"] = "users"

@@ -332,6 +332,10 @@ def test_two_folders_have_two_states(tmp_path: Path) -> None:
         ({"/a": "docs", "/a/deep": "docs"}, True),
         ({"/a": "docs", "/b": "documents"}, False),
         ({"/a": "docs", "/b": "link"}, True),
+        ({"/a": "docs", "/b": "link/../docs/deep"}, True),
+        ({"/": "", "/home": "docs/{user}"}, True),
+        ({"/": "", "/docs": "docs/{user}"}, False),
+        ({"/home": "docs/{user}", "/mine": "docs/deep"}, True),
     ],
 )
 def test_a_file_has_one_name(shares: dict[str, str], refused: bool, tmp_path: Path) -> None:

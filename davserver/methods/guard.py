@@ -11,6 +11,8 @@ Order of the questions: If, then locks, then the preconditions of HTTP. A token 
 412 before it can be 423 (RFC 4918 §10.4.1); and RFC 9110 §13.2.1 has a server ignore If-Match and its kin where
 the answer without them would be neither 2xx nor 412.
 
+What symbolic links lead to that go with a path is reserved and asked about as well (`links`).
+
 One ended lock may count once more (`locks.is_forgivable`): a PUT that submits its token, on the file that it was
 rooted at, which is as it was and which nobody has locked. It counts for the If header and, since nothing is in
 the way, that is all it has to do.
@@ -19,13 +21,16 @@ the way, that is all it has to do.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import chain
 from typing import TypeVar
 
+from davserver.methods.links import NOTHING, Led, led_from, with_led
 from davserver.methods.permits import is_visible
 from davserver.protocol import conditions
 from davserver.protocol.conditions import UNMAPPED, ResourceState
 from davserver.protocol.errors import (
+    BadRequest,
     Conflict,
     Forbidden,
     Locked,
@@ -33,6 +38,7 @@ from davserver.protocol.errors import (
     PreconditionFailed,
     Refused,
     Unavailable,
+    UriTooLong,
 )
 from davserver.protocol.holder import Viewer
 from davserver.protocol.locks import (
@@ -111,6 +117,7 @@ class Guard:
     def look(self, claim: Claim) -> None:
         """The early look, nothing reserved. Raises Locked, PreconditionFailed."""
         locks, principal = self.share.locks, self.request.principal
+        claim = with_led(self.request, self.shares, claim, led_from(self.request, self.shares, claim.trees))
         view = locks.view(claim)
         self.decide(view, lambda: locks.require_passed(claim, view, principal, self.tokens))
 
@@ -147,11 +154,14 @@ class Guard:
         """
         shares = self.shares
         while True:
-            with self._hold(reserve) as hold:
+            led = led_from(self.request, shares, reserve)
+            with self._hold((*reserve, *chain.from_iterable(led.values()))) as hold:
                 unsettled = shares.journal.about(reserve)
                 if not unsettled:
                     self._require_spelling(reserve[:1] if respelt else reserve)
-                    yield Passage(self, hold)
+                    if led_from(self.request, shares, reserve) != led:
+                        raise _respelt()
+                    yield Passage(self, hold, led)
                     return
             recover(shares, unsettled)
 
@@ -184,9 +194,12 @@ class Guard:
 
     def _require_spelling(self, reserve: tuple[DavPath, ...]) -> None:
         """Paths were located before they were reserved. Raises Unavailable when one is spelt otherwise now."""
+        locate, asked, own = self.shares.locate, self.request.asked, self.request.path
         for path in reserve:
-            if self.shares.locate(path, link=True) != path:
-                raise Unavailable("Somebody has just changed the spelling of this name; try again.", retry_after=1)
+            if locate(path, link=True) != path:
+                raise _respelt()
+        if asked is not None and own in reserve and own not in (locate(asked), locate(asked, link=True)):
+            raise _respelt()  # a link that led here, by whose name a lock would be granted
 
     def _forgiven(self, view: View) -> Lock | None:
         if self.request.method != "PUT" or not self.tokens:
@@ -219,7 +232,7 @@ class Guard:
             try:
                 path = self.shares.locate(path)
                 share = self.shares.of(path)
-            except NotFound:
+            except _NO_RESOURCE:
                 return UNMAPPED
             if path != self.request.path and not is_visible(self.request, path):
                 return UNMAPPED  # what may not be known about is not there
@@ -231,14 +244,22 @@ class Guard:
                 tokens = frozenset(lock.token for lock in locks)
                 if forgiven is not None and covers(forgiven, path):
                     tokens |= {forgiven.token}
-            found = share.tree.stat(path) if found is None else found
+            with suppress(*_NO_RESOURCE):
+                found = share.tree.stat(path) if found is None else found
             if found is None:
                 return ResourceState(False, None, tokens, None)
-            return ResourceState(True, None if found.is_collection else found.etag, tokens, found.last_modified)
+            etag = None if found.is_collection else found.etag
+            return ResourceState(True, etag, tokens, found.last_modified, found.changed)
 
         return state_of
 
 
+def _respelt() -> Unavailable:
+    return Unavailable("Somebody has just changed what this name means; try again.", retry_after=1)
+
+
+#: What comes of a path that an If header may name although no resource can have it: it must not decide the answer.
+_NO_RESOURCE = (NotFound, Forbidden, UriTooLong, BadRequest)
 #: A LOCK on what is there writes nothing.
 _NOTHING = Claim()
 
@@ -246,16 +267,19 @@ _NOTHING = Claim()
 class Passage:
     """What a method holds between the check and the change."""
 
-    def __init__(self, guard: Guard, hold: LockHold) -> None:
-        self._guard = guard
+    def __init__(self, guard: Guard, hold: LockHold, led: Led = NOTHING) -> None:
+        """`led`: from the reserved paths."""
+        self._guard, self._led = guard, led
         self.hold = hold
 
     def check(self, claim: Claim) -> None:
         """Decide against now. Raises Locked, PreconditionFailed; returning is the proof `hold` carries."""
         if claim == _NOTHING and self._guard.preconditions is conditions.UNCONDITIONAL:
             return
-        view = self._guard.share.locks.view(claim)
-        forgiven = self._guard.decide(view, lambda: self.hold.check(claim, view))
+        guard = self._guard
+        whole = with_led(guard.request, guard.shares, claim, self._led)
+        view = guard.share.locks.view(whole)
+        forgiven = guard.decide(view, lambda: self.hold.check(whole, view))
         self.hold.settle(claim, view, forgiven)
 
 

@@ -51,8 +51,8 @@ class LockKeeper:
         self._events.drop_old(now - KEEP_SECONDS, now - KEEP_UNDELIVERED)
 
     def tidy(self, lock: Lock) -> None:
-        """Remove the empty file that this ended lock made, unless somebody wrote it, or has a lock on it or on the
-        membership of its folder, be it the same one by now: then it is the next sweep's."""
+        """Remove the empty file that this ended lock made, unless somebody wrote it or gave it properties. While there
+        is a lock on it or on the membership of its folder, be it the same one by now, it is the next sweep's."""
         if lock.made is None:
             return
         removed = Discarded()
@@ -61,7 +61,7 @@ class LockKeeper:
             version = None
             if self._shares.journal.about([lock.root]):
                 return
-            if node is not None and node.tag == lock.made:
+            if node is not None and node.tag == lock.made and not self._shares.properties.any_at(lock.root):
                 try:
                     hold.check(Claim(trees=(lock.root,), members_of=(lock.root.parent,)))
                     removed = changes.delete(self._shares, hold, lock.root)

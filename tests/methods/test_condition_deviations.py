@@ -54,6 +54,24 @@ def test_an_etag_may_hold_spaces_and_brackets(dav: Dav, file: str) -> None:
     assert dav("PUT", file, b"x", If=f'(["a b) ]"]) ([{etag(dav, file)}])').status == 204
 
 
+@pytest.mark.parametrize("strange", ["/-/api/v1/locks", "/-/", "/" + "n" * 256, "/" + "%C3%BC" * 200, "/f.txt/g"])
+def test_a_list_about_what_is_no_resource_is_false_and_no_more(strange: str, dav: Dav, file: str) -> None:
+    """RFC 4918 §10.4.3: the header is true when any list is; §10.4.4: an unmapped URL has no state to match."""
+    tag = strange if strange.startswith("/-/") else file.rpartition("/")[0] + strange
+    for about in (tag, dav.url(tag)):
+        assert dav("PUT", file, b"x", If=f"<{about}> (<urn:x:y>) <{file}> (Not <DAV:no-lock>)").status == 204
+        assert dav("PUT", file, b"x", If=f"<{about}> (<urn:x:y>)").status == 412
+        assert dav("PUT", file, b"x", If=f'<{about}> (["x"])').status == 412
+        assert dav("PUT", file, b"x", If=f"<{about}> (Not <urn:x:y>)").status == 204
+
+
+def test_a_name_that_is_too_long_is_protected_as_any_other(dav: Dav, folder: str) -> None:
+    """As every unmapped URL below a lock of depth infinity."""
+    token = dav.lock(folder, Depth="infinity").token
+    long = f"{folder}/{'n' * 256}"
+    assert dav("PUT", f"{folder}/new", b"x", If=f"<{long}> (<{token}>)").status == 201
+
+
 def test_an_untagged_list_speaks_of_the_source_alone(dav: Dav, folder: str, file: str) -> None:
     """RFC 4918 §10.4.2: a No-tag list applies to the Request-URI, not to the Destination or to members."""
     token = dav.lock(file).token

@@ -13,6 +13,7 @@ from world import staged_names
 
 from davserver.protocol.errors import Forbidden, Unavailable
 from davserver.protocol.locks import ABSENT, Claim, Depth, End, Ending, Scope
+from davserver.protocol.properties import DeadProperty, PropName, SetProperty
 from davserver.storage import changes, gate
 from davserver.storage.gate import Gate
 from davserver.storage.journal import Intent, Kind
@@ -154,6 +155,25 @@ def test_a_file_that_somebody_wrote_stays(world: World, clock: Clock) -> None:
     world.keeper.sweep()
     world.keeper.sweep()
     assert world.file("/f").read_text() == "content"
+    assert [lock.made for lock in world.locks.around(path("/f")).ended] == [None]
+
+
+@pytest.mark.parametrize("how", ["expiry", "release"])
+def test_a_file_that_somebody_gave_properties_stays(how: str, world: World, clock: Clock) -> None:
+    """Its content is nothing still; they are what was written, and were acknowledged."""
+    lock = world.make("/f", timeout=200)
+    with world.locks.hold([path("/f")], principal=ALICE, tokens=frozenset({lock.token})) as hold:
+        hold.check(Claim(writes=(path("/f"),)))
+        colour = DeadProperty(PropName("urn:x", "colour"), b"<colour xmlns='urn:x'>red</colour>")
+        changes.patch(world.shares, hold, path("/f"), (SetProperty(colour, "red"),), None)
+    if how == "expiry":
+        clock.now += 200
+        world.keeper.sweep()
+    else:
+        world.locks.release(lock.root, lock.token, ALICE)
+        world.keeper.tidy(lock)
+    assert world.file("/f").exists()
+    assert list(world.shares.properties.of(path("/f"))) == [colour.name]
     assert [lock.made for lock in world.locks.around(path("/f")).ended] == [None]
 
 
