@@ -248,8 +248,7 @@ class Guard:
                 found = share.tree.stat(path) if found is None else found
             if found is None:
                 return ResourceState(False, None, tokens, None)
-            etag = None if found.is_collection else found.etag
-            return ResourceState(True, etag, tokens, found.last_modified, found.changed)
+            return ResourceState(True, None if found.is_collection else found.etag, tokens, found.last_modified)
 
         return state_of
 

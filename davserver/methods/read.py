@@ -82,8 +82,7 @@ def get(request: Request, shares: Shares) -> Response:
         # Never 304: the page shows members, which change without their folder.
         return folder_page(request, guard.shares)
     if not fresh:
-        # RFC 9110 §15.4.5: the fields a 200 would have had.
-        return Response(304, _validators(node, _told(request, node)))
+        return Response(304, _validators(node))  # RFC 9110 §15.4.5: the fields a 200 would have had
     return _content(request, node, FileSlice(file.fd, 0, node.size, file.close))
 
 
@@ -103,7 +102,7 @@ def _differs(request: Request, path: DavPath) -> bool:
 
 def _content(request: Request, node: Node, whole: FileSlice) -> Response:
     kind = media_type(request.path.name)
-    headers = _fields(node, kind, _told(request, node))
+    headers = _fields(node, kind)
     ranges = _ranges(request, node)
     if ranges is None:
         return Response(200, (*headers, ("Content-Type", kind)), whole)
@@ -117,9 +116,9 @@ def _content(request: Request, node: Node, whole: FileSlice) -> Response:
 
 
 @lru_cache(maxsize=1024)
-def _fields(node: Node, kind: str, modified: int) -> tuple[tuple[str, str], ...]:
+def _fields(node: Node, kind: str) -> tuple[tuple[str, str], ...]:
     """What is said of one version of a file, whoever asks for however much of it."""
-    fields = (*_validators(node, modified), ("Accept-Ranges", "bytes"), ("X-Content-Type-Options", "nosniff"))
+    fields = (*_validators(node), ("Accept-Ranges", "bytes"), ("X-Content-Type-Options", "nosniff"))
     # What somebody uploaded must not run in the server's origin.
     return (*fields, ("Content-Security-Policy", "sandbox")) if runs_scripts(kind) else fields
 
@@ -129,18 +128,9 @@ def _ranges(request: Request, node: Node) -> list[tuple[int, int]] | None:
     wanted = request.headers.get("Range")
     if wanted is None or request.method != "GET":
         return None
-    state = ResourceState(True, node.etag, frozenset(), node.last_modified, node.changed)
+    state = ResourceState(True, node.etag, frozenset(), node.last_modified)
     return parse_range(wanted, node.size) if if_range_allows(request.headers.get("If-Range"), state) else None
 
 
-def _told(request: Request, node: Node) -> int:
-    """When it was modified, in seconds since the epoch. Of a time to come that somebody has set it is now: RFC 9110
-    §8.8.2.1. What was written before the clock was set back keeps its time.
-
-    DAV:getlastmodified has the time that was set: rclone knows by it whether a file is the one that it sent.
-    """
-    return min(node.last_modified, max(int(request.now), node.changed))
-
-
-def _validators(node: Node, modified: int) -> tuple[tuple[str, str], ...]:
-    return (("ETag", str(node.etag)), ("Last-Modified", format_http_date(modified)))
+def _validators(node: Node) -> tuple[tuple[str, str], ...]:
+    return (("ETag", str(node.etag)), ("Last-Modified", format_http_date(node.last_modified)))

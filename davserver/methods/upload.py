@@ -76,9 +76,7 @@ def wanted_mtime(request: Request) -> int | None:
 
 def written(node: Node, *, created: bool, mtime: int | None) -> Response:
     """The answer to content that was stored. Finder and davfs2 ask again where ETag and Last-Modified are missing."""
-    headers = [("ETag", str(node.etag))]
-    if mtime is None or node.last_modified <= node.changed:
-        headers.append(("Last-Modified", format_http_date(node.last_modified)))  # RFC 9110 §8.8.2.1: no time to come
+    headers = [("ETag", str(node.etag)), ("Last-Modified", format_http_date(node.last_modified))]
     if mtime is not None:
         headers.append(("X-OC-Mtime", "accepted"))
     return Response(201 if created else 204, tuple(headers))

@@ -10,7 +10,6 @@ anywhere in the header, also in lists that are false or negated (§10.4.1); what
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -143,18 +142,12 @@ def _resource(text: str, prefix: str) -> DavPath | Elsewhere:
 
 @dataclass(frozen=True, slots=True)
 class ResourceState:
-    """What conditions compare with. `tokens`: those of all active locks that cover the resource.
-
-    `last_modified` is what the client that wrote it may have said, also a time to come; `changed`: when it was written
-    in truth, None where that is the same. Of a time to come clients are told the time of the answer instead (RFC 9110
-    §8.8.2.1): any since it was written, and none before. So what was told of this version is known by both.
-    """
+    """What conditions compare with. `tokens`: those of all active locks that cover the resource."""
 
     exists: bool
     etag: ETag | None
     tokens: frozenset[str]
     last_modified: int | None
-    changed: int | None = None
 
 
 UNMAPPED = ResourceState(False, None, frozenset(), None)
@@ -317,11 +310,7 @@ def check_http(preconditions: Preconditions, method: str, target: DavPath, state
 
 
 def _modified_since(state: ResourceState, seconds: int) -> bool:
-    return state.last_modified is not None and seconds < min(state.last_modified, _changed(state))
-
-
-def _changed(state: ResourceState) -> float:
-    return math.inf if state.changed is None else state.changed
+    return state.last_modified is not None and state.last_modified > seconds
 
 
 def _any_match(wanted: ETagList, state: ResourceState, *, strong: bool) -> bool:
@@ -343,8 +332,4 @@ def if_range_allows(value: str | None, state: ResourceState) -> bool:
     etag = parse_etag(value)
     if etag is not None:
         return state.etag is not None and etag.strong_match(state.etag)
-    seconds = parse_http_date(value)
-    if state.last_modified is None or seconds is None:
-        return False
-    # The second in which it was written does not count where another time was told of it: more may have happened in it.
-    return seconds == state.last_modified or _changed(state) < seconds < state.last_modified
+    return state.last_modified is not None and parse_http_date(value) == state.last_modified

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from stat import S_ISDIR, S_ISREG, ST_CTIME
+from stat import S_ISDIR, S_ISREG
 from typing import NamedTuple
 
 from davserver.protocol.headers import ETag
@@ -28,8 +28,6 @@ class Node(NamedTuple):
     size: int
     mtime_ns: int
     inode: int
-    #: Seconds since the epoch: of content, name or attributes. A time that nobody can set, unlike that of `mtime_ns`.
-    changed: int
     #: It was found through a symbolic link: its locks and properties are those of another path.
     is_link: bool = False
 
@@ -37,7 +35,7 @@ class Node(NamedTuple):
     def of(cls, status: os.stat_result) -> Node:
         """`status` is that of a file or a folder."""
         folder = S_ISDIR(status.st_mode)
-        return cls(folder, 0 if folder else status.st_size, status.st_mtime_ns, status.st_ino, int(status[ST_CTIME]))
+        return cls(folder, 0 if folder else status.st_size, status.st_mtime_ns, status.st_ino)
 
     @property
     def tag(self) -> str:
@@ -50,7 +48,7 @@ class Node(NamedTuple):
 
     @property
     def last_modified(self) -> int:
-        """Seconds since the epoch; perhaps still to come, where a client has set it."""
+        """Seconds since the epoch."""
         return self.mtime_ns // 1_000_000_000
 
 
@@ -73,9 +71,9 @@ _new = tuple.__new__
 def node_of(status: os.stat_result) -> Node | None:
     """None for what is neither file nor folder: links, pipes, sockets and devices are not served."""
     if S_ISREG(status.st_mode):
-        return _new(Node, (False, status.st_size, status.st_mtime_ns, status.st_ino, status[ST_CTIME], False))
+        return _new(Node, (False, status.st_size, status.st_mtime_ns, status.st_ino, False))
     if S_ISDIR(status.st_mode):
-        return _new(Node, (True, 0, status.st_mtime_ns, status.st_ino, status[ST_CTIME], False))
+        return _new(Node, (True, 0, status.st_mtime_ns, status.st_ino, False))
     return None
 
 

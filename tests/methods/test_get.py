@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import time
 from collections.abc import Iterator
 from email.utils import formatdate, parsedate_to_datetime
 from pathlib import Path
 
 import pytest
-from inprocess import Content, Local, local
+from inprocess import Content, Local
 
 from davserver.methods import ranges
 
@@ -304,9 +303,8 @@ def test_times_before_the_epoch_and_beyond(app: Local, box: str, disk: Path) -> 
     assert answer.headers["last-modified"] == "Wed, 31 Dec 1969 23:59:59 GMT"
     assert app("GET", f"{box}/f", If_Modified_Since=answer.headers["last-modified"]).status == 304
     os.utime(disk / "f", (4_102_444_800, 4_102_444_800))
-    assert app("GET", f"{box}/f").status == 200
-    listed = app.propfind(f"{box}/f", "getlastmodified").texts("//D:getlastmodified")
-    assert listed == [formatdate(4_102_444_800, usegmt=True)]
+    assert parsedate_to_datetime(app("GET", f"{box}/f").headers["last-modified"]).year == 2100
+    assert formatdate(4_102_444_800, usegmt=True) == app("GET", f"{box}/f").headers["last-modified"]
 
 
 def test_the_version_that_is_judged_is_the_version_that_is_sent(
@@ -346,53 +344,3 @@ def test_an_answer_that_nobody_takes_leaves_nothing_open(app: Local, file: str) 
             )
             del answer
     assert len(os.listdir("/proc/self/fd")) == before
-
-
-# --- a time of change that is still to come
-
-
-SOON = "4000000000"
-
-
-def test_no_answer_says_that_a_file_changes_later(app: Local, box: str) -> None:
-    """RFC 9110 §8.8.2.1: the time of the answer takes the place of one to come. What is listed is what was asked for:
-    rclone compares it."""
-    path = f"{box}/f"
-    made = app("PUT", path, CONTENT, X_OC_Mtime=SOON)
-    assert made.headers["x-oc-mtime"] == "accepted"
-    assert "last-modified" not in made.headers
-    before = int(time.time())
-    told = [app(method, path, **fields).headers for method, fields in (
-        ("GET", {}), ("HEAD", {}), ("GET", {"Range": "bytes=0-1"}), ("GET", {"If_None_Match": "*"}),
-    )]  # fmt: skip
-    for headers in told:
-        assert before <= parsedate_to_datetime(headers["last-modified"]).timestamp() <= time.time()
-    assert app.propfind(path, "getlastmodified").texts("//D:getlastmodified") == [formatdate(int(SOON), usegmt=True)]
-
-
-def test_a_time_that_was_told_is_known_again(app: Local, box: str, disk: Path) -> None:
-    """However late it is sent back; and also when the time of change has come meanwhile."""
-    path = f"{box}/f"
-    app("PUT", path, CONTENT, X_OC_Mtime=SOON)
-    written = int((disk / "f").stat().st_ctime)
-    for seconds in (written + 1, written + 1000, int(SOON)):
-        told = formatdate(seconds, usegmt=True)
-        assert app("GET", path, If_Modified_Since=told).status == 304
-        assert app("GET", path, Range="bytes=0-1", If_Range=told).status == 206
-        colour = "<D:set><D:prop><colour xmlns='urn:x'/></D:prop></D:set>"
-        assert app.proppatch(path, colour, If_Unmodified_Since=told).status == 207
-    early = formatdate(written - 1, usegmt=True)
-    assert app("GET", path, If_Modified_Since=early).status == 200
-    assert app("GET", path, Range="bytes=0-1", If_Range=early).status == 200
-    assert app("PUT", path, b"x", If_Unmodified_Since=early).status == 412
-    assert app("PUT", path, b"x", If_Unmodified_Since=formatdate(written + 1, usegmt=True)).status == 204
-
-
-def test_a_clock_that_was_set_back_makes_no_file_another(tmp_path: Path) -> None:
-    """What was written before that has a time to come that nobody has set: it stays, so that it can be sent back."""
-    clock = [time.time()]
-    with local(tmp_path, clock=lambda: clock[0]) as app:
-        told = app("PUT", "/f", CONTENT).headers["last-modified"]
-        clock[0] -= 3600
-        assert app("GET", "/f").headers["last-modified"] == told
-        assert app("PUT", "/f", b"x", If_Unmodified_Since=told).status == 204

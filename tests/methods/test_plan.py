@@ -47,7 +47,7 @@ DEAD = {
     OTHER: b"<other/>",
     DISPLAYNAME: b'<D:displayname xmlns:D="DAV:">My own</D:displayname>',
 }
-FILE, FOLDER = Node(False, 12, 1_781_537_400_000_000_001, 99, 0), Node(True, 0, 0, 7, 0)
+FILE, FOLDER = Node(False, 12, 1_781_537_400_000_000_001, 99), Node(True, 0, 0, 7)
 
 
 def one(
