@@ -52,7 +52,7 @@ def patch(request: Request, shares: Shares) -> Response:
                 if spot.node == base:
                     with share.charged(max(offset + length, base.size) - base.size):
                         new = staged.commit(passage.hold, spot, replace=True, mtime=mtime)
-                    return written(new, created=False, mtime=mtime)
+                    return written(new, created=False, mtime=mtime, now=request.now)
     raise Conflict("The file is being changed by others all the time; try again.", paths=[path])
 
 

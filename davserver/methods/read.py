@@ -9,6 +9,7 @@ from davserver.methods.guard import Guard
 from davserver.methods.partial import MEDIA_TYPE
 from davserver.methods.permits import is_visible, require_content
 from davserver.methods.ranges import Multipart
+from davserver.methods.upload import validators
 from davserver.methods.write import (
     COLLECTION_METHODS,
     FILE_METHODS,
@@ -17,7 +18,6 @@ from davserver.methods.write import (
     UNMAPPED_METHODS,
 )
 from davserver.protocol.conditions import ResourceState, if_range_allows
-from davserver.protocol.dates import format_http_date
 from davserver.protocol.errors import NotFound, UriTooLong
 from davserver.protocol.headers import parse_range
 from davserver.protocol.media_types import media_type, runs_scripts
@@ -82,7 +82,8 @@ def get(request: Request, shares: Shares) -> Response:
         # Never 304: the page shows members, which change without their folder.
         return folder_page(request, guard.shares)
     if not fresh:
-        return Response(304, _validators(node))  # RFC 9110 §15.4.5: the fields a 200 would have had
+        # RFC 9110 §15.4.5: the fields a 200 would have had.
+        return Response(304, validators(node, is_past=node.last_modified <= request.now))
     return _content(request, node, FileSlice(file.fd, 0, node.size, file.close))
 
 
@@ -102,7 +103,7 @@ def _differs(request: Request, path: DavPath) -> bool:
 
 def _content(request: Request, node: Node, whole: FileSlice) -> Response:
     kind = media_type(request.path.name)
-    headers = _fields(node, kind)
+    headers = _fields(node, kind, is_past=node.last_modified <= request.now)
     ranges = _ranges(request, node)
     if ranges is None:
         return Response(200, (*headers, ("Content-Type", kind)), whole)
@@ -116,9 +117,9 @@ def _content(request: Request, node: Node, whole: FileSlice) -> Response:
 
 
 @lru_cache(maxsize=1024)
-def _fields(node: Node, kind: str) -> tuple[tuple[str, str], ...]:
+def _fields(node: Node, kind: str, *, is_past: bool) -> tuple[tuple[str, str], ...]:
     """What is said of one version of a file, whoever asks for however much of it."""
-    fields = (*_validators(node), ("Accept-Ranges", "bytes"), ("X-Content-Type-Options", "nosniff"))
+    fields = (*validators(node, is_past=is_past), ("Accept-Ranges", "bytes"), ("X-Content-Type-Options", "nosniff"))
     # What somebody uploaded must not run in the server's origin.
     return (*fields, ("Content-Security-Policy", "sandbox")) if runs_scripts(kind) else fields
 
@@ -130,7 +131,3 @@ def _ranges(request: Request, node: Node) -> list[tuple[int, int]] | None:
         return None
     state = ResourceState(True, node.etag, frozenset(), node.last_modified)
     return parse_range(wanted, node.size) if if_range_allows(request.headers.get("If-Range"), state) else None
-
-
-def _validators(node: Node) -> tuple[tuple[str, str], ...]:
-    return (("ETag", str(node.etag)), ("Last-Modified", format_http_date(node.last_modified)))

@@ -74,9 +74,16 @@ def wanted_mtime(request: Request) -> int | None:
     return math.floor(seconds) if 0 <= seconds < 1 << 34 else None
 
 
-def written(node: Node, *, created: bool, mtime: int | None) -> Response:
+def validators(node: Node, *, is_past: bool) -> tuple[tuple[str, str], ...]:
+    """`is_past`: it was not modified at a time to come, which a client may have set and DAV:getlastmodified tells, but
+    the field must not name (RFC 9110 §8.8.2.1)."""
+    etag = ("ETag", str(node.etag))
+    return (etag, ("Last-Modified", format_http_date(node.last_modified))) if is_past else (etag,)
+
+
+def written(node: Node, *, created: bool, mtime: int | None, now: float) -> Response:
     """The answer to content that was stored. Finder and davfs2 ask again where ETag and Last-Modified are missing."""
-    headers = [("ETag", str(node.etag)), ("Last-Modified", format_http_date(node.last_modified))]
+    headers = [*validators(node, is_past=mtime is None or mtime <= now)]
     if mtime is not None:
         headers.append(("X-OC-Mtime", "accepted"))
     return Response(201 if created else 204, tuple(headers))

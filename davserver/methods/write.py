@@ -67,7 +67,7 @@ def put(request: Request, shares: Shares) -> Response:
                         new = content.staged.commit(passage.hold, spot, replace=node is not None, mtime=mtime)
                 except AlreadyThere:
                     continue  # somebody who does not pass the guard (a shell, a backup) made it first
-                return written(new, created=node is None, mtime=mtime)
+                return written(new, created=node is None, mtime=mtime, now=request.now)
     finally:
         if content is not None:
             content.staged.discard()
