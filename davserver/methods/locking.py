@@ -91,7 +91,7 @@ def _require_lockable(guard: Guard, node: Node | None, depth: Depth) -> None:
     request = guard.request
     if node is not None and node.is_collection:
         if depth is Depth.INFINITY:
-            require_tree(request, guard.share, request.path, node, Action.LOCK)
+            require_tree(request, guard.shares, request.path, node, Action.LOCK)
     else:
         require_change(request, request.path, node)
 

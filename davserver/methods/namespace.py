@@ -186,7 +186,7 @@ def _require_place(guard: Guard, target: _Target, node: Node, there: Node | None
     if there is None:
         require_permission(request, target.path, Action.CREATE)
     elif node.is_collection or there.is_collection:
-        require_tree(request, target.share, target.path, there, Action.DELETE, Action.CREATE)
+        require_tree(request, guard.shares, target.path, there, Action.DELETE, Action.CREATE)
     else:
         require_permission(request, target.path, Action.WRITE)
 
@@ -194,7 +194,7 @@ def _require_place(guard: Guard, target: _Target, node: Node, there: Node | None
 def _require_move(guard: Guard, target: _Target, node: Node, there: Node | None) -> None:
     """Who moves something could read it where it goes, so they must be allowed to read it where it is."""
     request, share = guard.request, guard.share
-    require_tree(request, share, request.path, node, Action.DELETE, Action.READ)
+    require_tree(request, guard.shares, request.path, node, Action.DELETE, Action.READ)
     _require_place(guard, target, node, there)
     if there is None or node.is_collection:
         require_new_tree(request, share, request.path, node, target.path)

@@ -149,5 +149,9 @@ class Shares:
         """Shares mounted at or below `path`."""
         return [share for share in self._shares if path.contains(share.at)]
 
+    def mounted_inside(self, path: DavPath) -> list[Share]:
+        """Shares mounted below `path`, each after those that it is mounted in."""
+        return [share for share in reversed(self._shares) if share.at != path and path.contains(share.at)]
+
     def __iter__(self) -> Iterator[Share]:
         return iter(self._shares)

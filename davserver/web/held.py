@@ -105,7 +105,7 @@ class Held:
         share = self._places.shares.of(path)
         node = share.tree.stat(path)
         if node is not None and node.is_collection:
-            require_tree(caller, share, path, node, Action.LOCK)
+            require_tree(caller, self._places.shares, path, node, Action.LOCK)
         else:
             require_change(caller, path, node)
         require_writable(share, path)
