@@ -6,7 +6,7 @@ between file systems, a copy that becomes visible before the source goes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 from unicodedata import normalize
@@ -25,6 +25,7 @@ from davserver.storage.quota import folder_size
 from davserver.storage.share import Share, Shares
 from davserver.storage.staged import StagedCopy
 from davserver.storage.staging import Discarded
+from davserver.storage.tree import Tree
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,10 @@ def copy(request: Request, shares: Shares) -> Response:
     _require_place(guard, target, source_node, node)
     guard.look(_copy_claim(target, node))
     permit = permit_copy(request, source, target.path)
-    staged = _stage_copy(guard.share, source, target, recursive=recursive, replaced=_size(node), permit=permit)
+    mounted = {mount.at: mount.tree for mount in shares.mounted_inside(source)}
+    staged = _stage_copy(
+        guard.share, source, target, recursive=recursive, replaced=_size(node), mounted=mounted, permit=permit
+    )
     with staged, guard.enter(target.path) as passage:
         while True:
             node = target.look()
@@ -208,6 +212,7 @@ def _stage_copy(
     recursive: bool,
     replaced: int,
     everything: bool = False,
+    mounted: Mapping[DavPath, Tree] | None = None,
     permit: Callable[[tuple[str, ...]], None] = lambda _: None,
 ) -> StagedCopy:
     """A copy of the source beside the destination, where a file of `replaced` bytes makes room. Raises
@@ -224,8 +229,9 @@ def _stage_copy(
     left = replaced + (target.share.quota.left if target.share.quota is not None else 0)
     slot = tree.stage(target.path, tree.look(target.path).device).new_slot()
     return stage_copy(
-        share.tree, source, tree, slot, recursive=recursive, everything=everything, spend=spend, permit=permit
-    )
+        share.tree, source, tree, slot,
+        recursive=recursive, everything=everything, mounted=mounted, spend=spend, permit=permit,
+    )  # fmt: skip
 
 
 def _copy_claim(target: _Target, node: Node | None) -> Claim:

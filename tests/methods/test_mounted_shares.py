@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -12,6 +14,8 @@ from typing import Any
 import pytest
 from inprocess import Local, local
 from serving import QUICK
+
+from davserver.storage.staging import FOLDER
 
 WORD = "x"
 USERS = {name: {"password": QUICK.hash(WORD)} for name in ("alice", "bob")}
@@ -41,6 +45,10 @@ def as_(name: str, app: Local) -> Local:
 
 
 # --- locks
+
+
+def _json(**values: object) -> str:
+    return json.dumps({**values, "seconds": 60})
 
 
 def transaction(client: Local, *paths: str) -> int:
@@ -108,5 +116,96 @@ def test_a_share_that_cannot_be_written_cannot_be_locked_from_above(path: str, m
     assert app.lock(path, Depth="0").status == 200
 
 
-def _json(**values: object) -> str:
-    return json.dumps({**values, "seconds": 60})
+# --- copies
+
+
+@pytest.fixture
+def shadowed(make: Make, tmp_path: Path) -> Local:
+    """A share at /d/m that covers a folder, and one within it that covers nothing."""
+    app = make({"/": "share", "/d/m": "mounted", "/d/m/in/ner": "inner", "/other": "other", "/d/way/m": "unreached"})
+    (tmp_path / "share/d/m/in").mkdir(parents=True)
+    (tmp_path / "share/d/m/shadow").write_text("covered")
+    (tmp_path / "share/d/f").write_text("f")
+    (tmp_path / "mounted/in").mkdir()
+    (tmp_path / "mounted/real").write_text("r")
+    (tmp_path / "inner/deep").mkdir()
+    (tmp_path / "inner/deep/g").write_text("g")
+    return app
+
+
+@pytest.mark.parametrize("target", ["/cp", "/other/cp", "/d/cp", "/d/m/cp"])
+def test_a_copy_holds_what_is_mounted_and_not_what_that_covers(target: str, shadowed: Local) -> None:
+    app = shadowed
+    assert app("GET", "/d/m/shadow").status == 404
+    for path in ("/d/f", "/d/m/", "/d/m/in/ner/deep/g"):
+        assert app.proppatch(path, f"<D:set><D:prop><x xmlns='u:'>of {path}</x></D:prop></D:set>").status == 207
+    assert app("COPY", "/d", Destination=target).status == 201
+    members = {
+        path: app("PROPFIND", path, Depth="1").hrefs()[1:]
+        for path in (f"{target}/", f"{target}/m/", f"{target}/m/in/", f"{target}/m/in/ner/", f"{target}/m/in/ner/deep/")
+    }
+    assert {path: sorted(found) for path, found in members.items()} == {
+        f"{target}/": [f"{target}/f", f"{target}/m/"],
+        f"{target}/m/": [f"{target}/m/in/", f"{target}/m/real"],
+        f"{target}/m/in/": [f"{target}/m/in/ner/"],
+        f"{target}/m/in/ner/": [f"{target}/m/in/ner/deep/"],
+        f"{target}/m/in/ner/deep/": [f"{target}/m/in/ner/deep/g"],
+    }
+    assert app("GET", f"{target}/m/in/ner/deep/g").body == b"g"
+    for path in ("/f", "/m/", "/m/in/ner/deep/g"):
+        assert f"of /d{path}".encode() in app.propfind(target + path, "x", namespace="u:").body
+    # The copy is a folder like any other, and what was mounted stays where it is.
+    assert app("DELETE", target).status == 204
+    assert app("GET", "/d/m/in/ner/deep/g").body == b"g"
+
+
+def test_a_copy_of_a_folder_alone_holds_nothing_that_is_mounted(shadowed: Local) -> None:
+    assert shadowed("COPY", "/d", Destination="/cp", Depth="0").status == 201
+    assert shadowed.propfind("/cp", "getetag", depth="1").hrefs() == ["/cp/"]
+
+
+def test_a_copy_of_a_share_is_of_what_is_in_it(shadowed: Local, tmp_path: Path) -> None:
+    assert shadowed("COPY", "/d/m", Destination="/cp").status == 201
+    assert sorted(path.name for path in (tmp_path / "share/cp").rglob("*")) == ["deep", "g", "in", "ner", "real"]
+
+
+def test_a_folder_with_a_share_in_it_is_not_moved(shadowed: Local, tmp_path: Path) -> None:
+    for source in ("/d", "/d/m/in"):
+        assert shadowed("MOVE", source, Destination="/cp").status == 403
+        assert shadowed("DELETE", source).status == 403
+    assert not (tmp_path / "share/cp").exists()
+
+
+def test_each_share_leaves_out_what_it_hides_from_a_copy(make: Make, tmp_path: Path) -> None:
+    app = make({"/": "share", "/d/m": {"directory": "mounted", "hide": ["*.tmp"]}})
+    (tmp_path / "share/d").mkdir()
+    for place in ("share/d", "mounted"):
+        (tmp_path / place / "a.tmp").write_text("x")
+        (tmp_path / place / "link").symlink_to("a.tmp")
+    assert app("COPY", "/d", Destination="/cp").status == 201
+    assert sorted(path.name for path in (tmp_path / "share/cp").rglob("*")) == ["a.tmp", "m"]
+
+
+def test_what_may_not_be_read_in_a_share_refuses_the_copy_of_what_it_is_in(make: Make, tmp_path: Path) -> None:
+    rules = [{"path": "/d/m", "who": "bob", "allow": "none"}, {"path": "/", "who": "bob", "allow": "rw"}]
+    (tmp_path / "share/d").mkdir(parents=True)
+    bob = as_("bob", make({"/": "share", "/d/m": "mounted"}, users=USERS, rules=rules, anonymous=None))
+    assert bob("COPY", "/d", Destination="/cp").status == 403
+    assert sorted(os.listdir(tmp_path / "share")) in (["d"], [FOLDER, "d"])
+
+
+def test_a_copy_needs_room_for_what_is_mounted(make: Make, tmp_path: Path) -> None:
+    app = make({"/": "share", "/d/m": "mounted", "/small": {"directory": "small", "quota": "1KiB"}})
+    (tmp_path / "share/d").mkdir()
+    (tmp_path / "mounted/f").write_bytes(bytes(1025))
+    assert app("COPY", "/d", Destination="/small/d").status == 507
+    (tmp_path / "mounted/f").write_bytes(bytes(1024))
+    assert app("COPY", "/d", Destination="/small/d").status == 201
+    assert app("PUT", "/small/f", b"x").status == 507
+
+
+def test_a_share_whose_folder_is_gone_is_not_taken_for_an_empty_one(make: Make, tmp_path: Path) -> None:
+    app = make({"/": "share", "/d/m": "mounted"})
+    (tmp_path / "share/d").mkdir()
+    shutil.rmtree(tmp_path / "mounted")
+    assert app("COPY", "/d", Destination="/cp").status == 503
