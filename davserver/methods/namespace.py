@@ -20,6 +20,7 @@ from davserver.protocol.messages import Action, Request, Response
 from davserver.protocol.paths import DavPath
 from davserver.storage import changes
 from davserver.storage.copying import stage_copy
+from davserver.storage.crossing import require_crossing
 from davserver.storage.node import AlreadyThere, Node, OtherDevice
 from davserver.storage.quota import folder_size
 from davserver.storage.share import Share, Shares
@@ -202,6 +203,8 @@ def _require_move(guard: Guard, target: _Target, node: Node, there: Node | None)
     _require_place(guard, target, node, there)
     if there is None or node.is_collection:
         require_new_tree(request, share, request.path, node, target.path)
+    if node.is_collection and not node.is_link:
+        require_crossing(share.tree, request.path, target.share.tree)
 
 
 def _stage_copy(

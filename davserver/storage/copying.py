@@ -2,7 +2,8 @@
 
 Each file is one whole version of its source. What is not served is left out; links are, where a share follows them,
 copied as links. Copies keep mode, attributes and the second of the last change. What is mounted in a folder is a member
-of it (RFC 4918 §9.8.3), and what that covers is not.
+of it (RFC 4918 §9.8.3), and what that covers is not. Where one member would be hidden nothing is copied: neither a copy
+without it nor a file that nobody sees is what was asked for.
 
 A copy whose source will be removed (MOVE between file systems) is of everything, served or not: what would be left out
 would be lost. What cannot be copied at all then stands in its way.
@@ -21,6 +22,7 @@ from typing import NamedTuple
 
 from davserver.protocol.errors import Forbidden, NotFound
 from davserver.protocol.paths import DavPath
+from davserver.storage.crossing import BELOW, hidden_there
 from davserver.storage.node import node_of
 from davserver.storage.oserrors import refusing
 from davserver.storage.resolve import Resolver
@@ -54,9 +56,9 @@ def stage_copy(
     trees, by the path below `source` where each stands. `spend` is told the size of each file beforehand, and `permit`
     the names of each member below the top; both may raise."""
     copy, mounted = StagedCopy(target_tree, slot), mounted or {}
-    chosen = _Everything() if everything else _Served(source_tree, source, mounted)
+    chosen = _Everything() if everything else _Served(source_tree, source, mounted, target_tree)
     try:
-        with source_tree.source(source) as fd, _Mounts(source, mounted) as mounts:
+        with source_tree.source(source) as fd, _Mounts(source, mounted, target_tree) as mounts:
             _Copying(target_tree, copy, mounts, spend, permit).copy(fd, chosen, slot, recursive=recursive)
     except BaseException:
         copy.discard()
@@ -67,14 +69,20 @@ def stage_copy(
 class _Served:
     """What of a tree is copied: what is served there, and not covered by what is mounted."""
 
-    def __init__(self, tree: Tree, source: DavPath, mounted: Mapping[DavPath, Tree]) -> None:
+    def __init__(self, tree: Tree, source: DavPath, mounted: Mapping[DavPath, Tree], target: Tree) -> None:
         self._member, self._source = tree.served.member, source.segments
         self._mounted = mounted
         self.links = tree.follows_links
+        self._target = target.served
 
     def takes(self, names: tuple[str, ...], name: str) -> bool:
         folder = (*self._source, *names)
         return self._member(folder, name) and not (self._mounted and DavPath((*folder, name)) in self._mounted)
+
+    def require(self, name: str) -> None:
+        """Raises Forbidden where the destination would hide it."""
+        if self._target.hides and not self._target.member(BELOW, name):
+            raise hidden_there(name)
 
     def cannot(self) -> None:
         """There is something that is no file, or was one when its folder was read: it is left out."""
@@ -87,6 +95,9 @@ class _Everything:
 
     def takes(self, _names: tuple[str, ...], name: str) -> bool:
         return not name.startswith(PRIVATE_PREFIX)
+
+    def require(self, name: str) -> None:
+        """What is hidden is taken along; `crossing` has been asked."""
 
     def cannot(self) -> None:
         raise Forbidden(
@@ -107,9 +118,9 @@ class _Part(NamedTuple):
 class _Mounts(ExitStack):
     """What is mounted below `source`. Open until its block ends."""
 
-    def __init__(self, source: DavPath, mounted: Mapping[DavPath, Tree]) -> None:
+    def __init__(self, source: DavPath, mounted: Mapping[DavPath, Tree], target: Tree) -> None:
         super().__init__()
-        self._source, self._mounted = source, mounted
+        self._source, self._mounted, self._target = source, mounted, target
 
     def members(self, folder: tuple[str, ...]) -> Iterator[_Part]:
         """Those that are members of the collection that has these names below the source."""
@@ -118,7 +129,7 @@ class _Mounts(ExitStack):
             if at[:-1] == folder:
                 file = tree.open(path)
                 self.callback(file.close)
-                yield _Part(_Served(tree, path, self._mounted), Resolver(file.fd), at)
+                yield _Part(_Served(tree, path, self._mounted, self._target), Resolver(file.fd), at)
 
 
 class _Copying:
@@ -176,6 +187,7 @@ class _Copying:
                                 todo.append((part, (*names, entry.name)))
                     for mount in self._mounts.members(below):
                         self._permit(mount.at)
+                        mount.chosen.require(mount.at[-1])
                         self._folder(there, (name, *mount.at))
                         todo.append((mount, ()))
                 # At the end: it may be a mode that lets nobody make anything there.
@@ -194,6 +206,7 @@ class _Copying:
         """Is it a folder, whose members are still to be copied?"""
         name = entry.name
         if entry.is_dir(follow_symlinks=False):
+            chosen.require(name)
             self._folder(there, (*above, name))
             return True
         if entry.is_file(follow_symlinks=False):
@@ -204,6 +217,7 @@ class _Copying:
                 return False
             try:
                 if modes.S_ISREG(os.fstat(fd).st_mode):
+                    chosen.require(name)
                     self._file(fd, there, (*above, name))
                 else:
                     chosen.cannot()
@@ -212,6 +226,7 @@ class _Copying:
         elif not entry.is_symlink():
             chosen.cannot()
         elif chosen.links:
+            chosen.require(name)
             os.symlink(os.readlink(name, dir_fd=here), name, dir_fd=there)
         return False
 

@@ -209,3 +209,79 @@ def test_a_share_whose_folder_is_gone_is_not_taken_for_an_empty_one(make: Make, 
     (tmp_path / "share/d").mkdir()
     shutil.rmtree(tmp_path / "mounted")
     assert app("COPY", "/d", Destination="/cp").status == 503
+
+
+# --- from one share to another that hides other names
+
+
+@pytest.fixture
+def hiding(make: Make, tmp_path: Path) -> Local:
+    app = make({
+        "/": "share",
+        "/h": {"directory": "hiding", "hide": ["*.tmp"]},
+        "/same": {"directory": "same", "hide": ["*.tmp"]},
+        "/other": {"directory": "other", "hide": ["*.tmp", "*.bak"]},
+        "/links": {"directory": "links", "follow_symlinks": True},
+    })  # fmt: skip
+    for place in ("share", "hiding", "links"):
+        (tmp_path / place / "x/deep").mkdir(parents=True)
+        (tmp_path / place / "x/f").write_text("f")
+    return app
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.rglob("*") if FOLDER not in path.parts)
+
+
+@pytest.mark.parametrize("method", ["COPY", "MOVE"])
+@pytest.mark.parametrize("kind", ["file", "folder", "link"])
+def test_nothing_is_made_under_a_name_that_the_destination_hides(
+    method: str, kind: str, hiding: Local, tmp_path: Path
+) -> None:
+    source = "links" if kind == "link" else "share"
+    hidden = tmp_path / source / "x/deep/a b.TMP"
+    {"file": hidden.touch, "folder": hidden.mkdir, "link": lambda: hidden.symlink_to("../f")}[kind]()
+    top = "/links/x" if kind == "link" else "/x"
+    before = names(tmp_path / source)
+    assert hiding("PUT", "/h/a b.TMP").status == hiding("MKCOL", "/h/a b.TMP").status == 403
+    refused = hiding(method, top, Destination="/h/y")
+    assert (refused.status, b"a%20b.TMP" in refused.body) == (403, True)
+    assert names(tmp_path / "hiding") == ["deep", "f", "x"]
+    assert names(tmp_path / source) == before
+    # What would have been replaced is still there.
+    assert hiding(method, top, Destination="/h/x").status == 403
+    assert hiding("GET", "/h/x/f").body == b"f"
+    # One by one, with a name that is not hidden, or once it is gone.
+    if kind == "folder":
+        hidden.rmdir()
+    else:
+        assert hiding(method, f"{top}/deep/a%20b.TMP", Destination="/h/a.txt").status == (
+            201 if kind == "file" or method == "COPY" else 403
+        )
+        hidden.unlink(missing_ok=True)
+    assert hiding(method, top, Destination="/h/y").status == 201
+
+
+def test_a_share_of_that_name_is_not_copied_there_either(make: Make, tmp_path: Path) -> None:
+    app = make({"/": "share", "/d/m.tmp": "mounted", "/h": {"directory": "hiding", "hide": ["*.tmp"]}})
+    (tmp_path / "share/d").mkdir()
+    refused = app("COPY", "/d", Destination="/h/d")
+    assert (refused.status, b"m.tmp" in refused.body) == (403, True)
+    assert names(tmp_path / "hiding") == []
+
+
+def test_what_is_hidden_is_moved_along(hiding: Local, tmp_path: Path) -> None:
+    (tmp_path / "hiding/x/deep/a.tmp").write_text("hidden")
+    assert hiding("COPY", "/h/x", Destination="/copy").status == 201
+    assert names(tmp_path / "share/copy") == ["deep", "f"]
+    for source, target in ("/h/x", "/h/y"), ("/h/y", "/same/y"), ("/same/y", "/other/y"), ("/other/y", "/y"):
+        assert hiding("MOVE", source, Destination=target).status == 201
+    assert names(tmp_path / "share/y") == ["a.tmp", "deep", "f"]
+
+
+def test_a_link_that_is_not_followed_is_moved_whatever_its_name(hiding: Local, tmp_path: Path) -> None:
+    (tmp_path / "share/x/l.tmp").symlink_to("f")
+    assert hiding("COPY", "/x", Destination="/h/y").status == 201
+    assert names(tmp_path / "hiding/y") == ["deep", "f"]
+    assert hiding("MOVE", "/x", Destination="/h/z").status == 201
+    assert names(tmp_path / "hiding/z") == ["deep", "f", "l.tmp"]
