@@ -138,8 +138,15 @@ class Shares:
         raise NotFound("There is no share at this path.")
 
     def locate(self, path: DavPath, *, link: bool = False) -> DavPath:
-        """The one path of the resource that `path` means: what locks, properties and rules are asked about."""
-        return self.of(path).tree.locate(path, link=link)
+        """The one path of the resource that `path` means: what locks, properties and rules are asked about. Each share
+        spells what lies in it; where that leads into one that is mounted in it, the rest is for that one."""
+        share = self.of(path)
+        while True:
+            found = share.tree.locate(path, link=link)
+            inner = share if found is path else self.of(found)
+            if inner is share:
+                return found
+            path, share = found, inner
 
     def mounted_in(self, collection: DavPath) -> list[Share]:
         """Shares mounted as direct members of `collection`."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from inprocess import Local, local
@@ -201,7 +202,6 @@ def test_a_copy_needs_room_for_what_is_mounted(make: Make, tmp_path: Path) -> No
     assert app("COPY", "/d", Destination="/small/d").status == 507
     (tmp_path / "mounted/f").write_bytes(bytes(1024))
     assert app("COPY", "/d", Destination="/small/d").status == 201
-    assert app("PUT", "/small/f", b"x").status == 507
 
 
 def test_a_share_whose_folder_is_gone_is_not_taken_for_an_empty_one(make: Make, tmp_path: Path) -> None:
@@ -285,3 +285,97 @@ def test_a_link_that_is_not_followed_is_moved_whatever_its_name(hiding: Local, t
     assert names(tmp_path / "hiding/y") == ["deep", "f"]
     assert hiding("MOVE", "/x", Destination="/h/z").status == 201
     assert names(tmp_path / "hiding/z") == ["deep", "f", "l.tmp"]
+
+
+# --- names
+
+
+NFC, NFD = "\N{LATIN SMALL LETTER E WITH ACUTE}", "e\N{COMBINING ACUTE ACCENT}"
+
+
+@pytest.mark.parametrize("mounted", [NFC, NFD])
+@pytest.mark.parametrize("asked", [NFC, NFD])
+@pytest.mark.parametrize("way", ["", "/way", f"/{NFC}"])
+def test_a_share_and_what_is_in_it_are_found_in_either_form(
+    way: str, asked: str, mounted: str, make: Make, tmp_path: Path
+) -> None:
+    app = make({"/": "share", f"{way}/{mounted}": "mounted"})
+    (tmp_path / "mounted" / f"{NFD}.txt").write_text("x")
+    at = quote(way.replace(NFC, asked) + f"/{asked}")
+    for name in (NFC, NFD):
+        path = f"{at}/{quote(name)}.txt"
+        assert (app("GET", path).status, app("PUT", path, b"1").status) == (200, 204)
+    assert names(tmp_path / "mounted") == [f"{NFD}.txt"]
+    # One file has one lock and one set of properties.
+    lock = app.lock(f"{at}/{quote(NFC)}.txt")
+    assert app("PUT", f"{quote(way)}/{quote(mounted)}/{quote(NFD)}.txt", b"2").status == 423
+    assert app("UNLOCK", f"{at}/{quote(NFD)}.txt", Lock_Token=f"<{lock.token}>").status == 204
+    # Nothing stands beside it under another form.
+    assert (app("MKCOL", at).status, app("PUT", at, b"").status, app("DELETE", at).status) == (405, 405, 403)
+    assert app("PUT", f"{at}/new{quote(NFD)}", b"x").status == 201
+    assert names(tmp_path / "share") == []
+    assert names(tmp_path / "mounted") == [f"{NFD}.txt", f"new{NFC}"]
+    assert app("MOVE", f"{at}/new{quote(NFD)}", Destination=f"{at}/{quote(NFC)}.txt").status == 204
+
+
+@pytest.mark.parametrize("follow", [False, True])
+def test_a_share_is_found_in_another_case_where_that_does_not_matter(follow: bool, make: Make, tmp_path: Path) -> None:
+    root = {"directory": "share", "case_insensitive": True, "follow_symlinks": follow}
+    app = make({"/": root, "/Docs": "docs", "/Way/In/Deep": "deep"})
+    for folder in ("docs", "deep"):
+        (tmp_path / folder / "f").write_text("f")
+    # What it covers does not count, nor what else is there.
+    (tmp_path / "share/Docs").mkdir()
+    (tmp_path / "share/Docs/covered").symlink_to("/")
+    (tmp_path / "share/other").mkdir()
+    for path in ("/docs", "/DOCS", "/way/in/deep", "/Way/IN/dEEP"):
+        assert app("GET", f"{path}/f").body == b"f"
+        assert app("GET", f"{path}/F").status == 404  # there case does matter
+        assert app("GET", f"{path}/covered").status == 404
+        assert app("MKCOL", path).status == 405
+    # The way to a share is made under its name.
+    assert app("MKCOL", "/way").status == app("MKCOL", "/WAY/in").status == 201
+    assert names(tmp_path / "share") == ["Docs", "In", "Way", "covered", "other"]
+
+
+@pytest.mark.parametrize(
+    ("there", "mounted", "others"),
+    [("way", "Way", ["/way", "/Way", "/WAY"]), (NFD, NFC, [f"/{NFD}", f"/{NFC}"]), (NFC, NFD, [f"/{NFD}", f"/{NFC}"])],
+)
+def test_the_way_to_a_share_may_be_there_in_another_spelling(
+    there: str, mounted: str, others: list[str], make: Make, tmp_path: Path
+) -> None:
+    app = make({"/": {"directory": "share", "case_insensitive": there == "way"}, f"/{mounted}/m": "mounted"})
+    (tmp_path / "share" / there).mkdir()
+    (tmp_path / "share" / there / "beside").write_text("b")
+    (tmp_path / "mounted" / f"{NFD}.txt").write_text("m")
+    for way in map(quote, others):
+        assert app("GET", f"{way}/beside").body == b"b"
+        assert app("GET", f"{way}/m/{quote(NFC)}.txt").body == b"m"
+        assert (app("MKCOL", way).status, app("MKCOL", f"{way}/m").status) == (405, 405)
+    assert names(tmp_path / "share") == sorted([there, "beside"])
+
+
+def test_a_link_leads_to_what_is_mounted(make: Make, tmp_path: Path) -> None:
+    root = {"directory": "share", "case_insensitive": True, "follow_symlinks": True}
+    app = make({"/": root, "/d/Mnt": "mounted"})
+    (tmp_path / "share/d/Mnt").mkdir(parents=True)
+    (tmp_path / "share/d/Mnt/shadow").write_text("covered")
+    (tmp_path / "mounted" / f"{NFD}.txt").write_text("x")
+    for name, target in {"to": "d/Mnt", "above": "d", "shadow": "d/Mnt/shadow"}.items():
+        (tmp_path / "share" / name).symlink_to(target)
+    for path in ("/to", "/TO", "/above/Mnt", "/above/MNT"):
+        assert app("GET", f"{path}/{quote(NFC)}.txt").body == b"x"
+        assert app("GET", f"{path}/shadow").status == 404
+    assert app("GET", "/shadow").status == 404
+    (tmp_path / "share/d/Mnt/shadow").unlink()
+    (tmp_path / "share/d/Mnt").rmdir()
+    assert app("GET", f"/above/mnt/{quote(NFC)}.txt").body == b"x"
+
+
+def test_what_is_there_as_it_is_asked_for_comes_before_a_share_of_another_spelling(make: Make, tmp_path: Path) -> None:
+    app = make({"/": {"directory": "share", "case_insensitive": True}, "/Docs": "docs"})
+    (tmp_path / "share/docs").mkdir()
+    (tmp_path / "share/docs/f").write_text("beside")
+    (tmp_path / "docs/f").write_text("mounted")
+    assert (app("GET", "/docs/f").body, app("GET", "/Docs/f").body) == (b"beside", b"mounted")
