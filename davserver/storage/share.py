@@ -13,6 +13,7 @@ from davserver.protocol.holder import Reveal
 from davserver.protocol.paths import DavPath
 from davserver.storage.journal import Journal
 from davserver.storage.lock_manager import LockManager
+from davserver.storage.node import Node
 from davserver.storage.property_store import PropertyStore
 from davserver.storage.quota import Quota
 from davserver.storage.state import State
@@ -147,6 +148,13 @@ class Shares:
             if inner is share:
                 return found
             path, share = found, inner
+
+    def led(self, link: DavPath, node: Node) -> tuple[DavPath, Node | None]:
+        """Where a symbolic link leads, and what is there. `node`: what its own share says; another share may cover
+        that."""
+        path = self.locate(link)
+        share = self.of(path)
+        return path, node if share is self.of(link) else share.tree.stat(path)
 
     def mounted_in(self, collection: DavPath) -> list[Share]:
         """Shares mounted as direct members of `collection`."""

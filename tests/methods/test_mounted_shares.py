@@ -379,3 +379,18 @@ def test_what_is_there_as_it_is_asked_for_comes_before_a_share_of_another_spelli
     (tmp_path / "share/docs/f").write_text("beside")
     (tmp_path / "docs/f").write_text("mounted")
     assert (app("GET", "/docs/f").body, app("GET", "/Docs/f").body) == (b"beside", b"mounted")
+
+
+def test_a_link_tells_nothing_of_what_a_share_covers(make: Make, tmp_path: Path) -> None:
+    app = make({"/": {"directory": "share", "follow_symlinks": True}, "/d/m": "mounted"})
+    (tmp_path / "share/d/m").mkdir(parents=True)
+    (tmp_path / "share/l").mkdir()
+    for name in ("shadow", "both"):
+        (tmp_path / "share/d/m" / name).write_bytes(bytes(12345))
+        (tmp_path / "share/l" / name).symlink_to(f"../d/m/{name}")
+    (tmp_path / "mounted/both").write_bytes(bytes(54321))
+    listed = app.propfind("/l", "getcontentlength", depth="1")
+    assert listed.hrefs() == ["/l/", "/l/both"]
+    assert listed.texts("//D:getcontentlength") == ["", "54321"]  # a collection has none
+    page = app("GET", "/l/").body
+    assert (page.count(b"<tr>"), b"54,321" in page, b"12,345" in page) == (3, True, False)
