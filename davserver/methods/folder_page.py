@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from html import escape
 
 from davserver.methods.permits import Seen
@@ -10,7 +10,7 @@ from davserver.protocol.dates import utc
 from davserver.protocol.messages import Request, Response
 from davserver.protocol.paths import DavPath, quote_name
 from davserver.storage.node import Node
-from davserver.storage.share import Share, Shares
+from davserver.storage.share import Shares
 
 _STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem}"
@@ -61,7 +61,7 @@ def _members(request: Request, shares: Shares) -> list[tuple[str, Node]]:
     seen = Seen(request, request.path)
     found = dict(share.tree.members(request.path))
     if not seen.all or share.tree.follows_links:
-        found = {name: node for name, node in found.items() if _is_shown(share, seen, request.path.child(name), node)}
+        found = dict(_shown(shares, seen, request.path, found))
     for mount in shares.mounted_in(request.path):
         node = mount.tree.stat(mount.at)
         if node is not None and seen.shows(mount.at.name, node):
@@ -69,5 +69,9 @@ def _members(request: Request, shares: Shares) -> list[tuple[str, Node]]:
     return sorted(found.items(), key=lambda item: (not item[1].is_collection, item[0].casefold()))
 
 
-def _is_shown(share: Share, seen: Seen, path: DavPath, node: Node) -> bool:
-    return seen.shows(path.name, node, share.tree.locate(path) if node.is_link else None)
+def _shown(shares: Shares, seen: Seen, folder: DavPath, members: Mapping[str, Node]) -> Iterator[tuple[str, Node]]:
+    """Those that may be seen, a link as what it leads to."""
+    for name, found in members.items():
+        true, node = shares.led(folder.child(name), found) if found.is_link else (None, found)
+        if node is not None and seen.shows(name, node, true):
+            yield name, node

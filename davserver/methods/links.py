@@ -52,11 +52,10 @@ def with_led(request: Request, shares: Shares, claim: Claim, led: Led) -> Claim:
     trees = list(claim.trees)
     for tree in claim.trees:
         for path in led.get(tree, ()):
-            share = shares.of(path)
-            node = share.tree.stat(path)
+            node = shares.of(path).tree.stat(path)
             try:
                 if node is not None:
-                    require_tree(request, share, path, node, Action.READ)
+                    require_tree(request, shares, path, node, Action.READ)
             except (NotKnown, NotPermitted) as refused:
                 if isinstance(refused, NotKnown) and shares.locate(tree) == path and tree == request.path:
                     raise

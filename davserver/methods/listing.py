@@ -91,18 +91,18 @@ class Listing:
                 if links or not seen.all:
                     block = [(name, node) for name, node in block if not node.is_link and seen.shows(name, node)]
                 folders = [name for name, node in block if node.is_collection]
-                yield Block(told(block) + self._links(share, seen, collection, base, links), folders)
+                yield Block(told(block) + self._links(seen, collection, base, links), folders)
 
         return chain(blocks(), self._mounted(seen, base, mounted))
 
-    def _links(self, share: Share, seen: Seen, collection: DavPath, base: str, links: Iterable[Member]) -> list[str]:
+    def _links(self, seen: Seen, collection: DavPath, base: str, links: Iterable[Member]) -> list[str]:
         """Locks and properties are those of what a link leads to."""
         responses = []
-        for name, node in links:
-            true = share.tree.locate(collection.child(name))
-            if seen.shows(name, node, true):
+        for name, found in links:
+            true, node = self._shares.led(collection.child(name), found)
+            if node is not None and seen.shows(name, node, true):
                 (href,) = self._hrefs(base, [name], is_collection=node.is_collection)
-                responses.append(self._single(share, true, href, name, node))
+                responses.append(self._single(self._shares.of(true), true, href, name, node))
         return responses
 
     def _mounted(self, seen: Seen, base: str, mounted: Mapping[str, Share]) -> Iterator[Block]:

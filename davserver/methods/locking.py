@@ -93,7 +93,7 @@ def _require_lockable(guard: Guard, node: Node | None, depth: Depth) -> None:
     if node is None or not node.is_collection:
         require_change(request, request.path, node)
     elif depth is Depth.INFINITY:
-        require_tree(request, guard.share, request.path, node, Action.LOCK, Action.WRITE)
+        require_tree(request, guard.shares, request.path, node, Action.LOCK, Action.WRITE)
     else:
         require_permission(request, request.path, Action.WRITE)
 

@@ -6,7 +6,7 @@ between file systems, a copy that becomes visible before the source goes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 from unicodedata import normalize
@@ -20,11 +20,13 @@ from davserver.protocol.messages import Action, Request, Response
 from davserver.protocol.paths import DavPath
 from davserver.storage import changes
 from davserver.storage.copying import stage_copy
+from davserver.storage.crossing import require_crossing
 from davserver.storage.node import AlreadyThere, Node, OtherDevice
 from davserver.storage.quota import folder_size
 from davserver.storage.share import Share, Shares
 from davserver.storage.staged import StagedCopy
 from davserver.storage.staging import Discarded
+from davserver.storage.tree import Tree
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,10 @@ def copy(request: Request, shares: Shares) -> Response:
     _require_place(guard, target, source_node, node)
     guard.look(_copy_claim(target, node))
     permit = permit_copy(request, source, target.path)
-    staged = _stage_copy(guard.share, source, target, recursive=recursive, replaced=_size(node), permit=permit)
+    mounted = {mount.at: mount.tree for mount in shares.mounted_inside(source)}
+    staged = _stage_copy(
+        guard.share, source, target, recursive=recursive, replaced=_size(node), mounted=mounted, permit=permit
+    )
     with staged, guard.enter(target.path) as passage:
         while True:
             node = target.look()
@@ -186,7 +191,7 @@ def _require_place(guard: Guard, target: _Target, node: Node, there: Node | None
     if there is None:
         require_permission(request, target.path, Action.CREATE)
     elif node.is_collection or there.is_collection:
-        require_tree(request, target.share, target.path, there, Action.DELETE, Action.CREATE)
+        require_tree(request, guard.shares, target.path, there, Action.DELETE, Action.CREATE)
     else:
         require_permission(request, target.path, Action.WRITE)
 
@@ -194,10 +199,12 @@ def _require_place(guard: Guard, target: _Target, node: Node, there: Node | None
 def _require_move(guard: Guard, target: _Target, node: Node, there: Node | None) -> None:
     """Who moves something could read it where it goes, so they must be allowed to read it where it is."""
     request, share = guard.request, guard.share
-    require_tree(request, share, request.path, node, Action.DELETE, Action.READ)
+    require_tree(request, guard.shares, request.path, node, Action.DELETE, Action.READ)
     _require_place(guard, target, node, there)
     if there is None or node.is_collection:
         require_new_tree(request, share, request.path, node, target.path)
+    if node.is_collection and not node.is_link:
+        require_crossing(share.tree, request.path, target.share.tree)
 
 
 def _stage_copy(
@@ -208,6 +215,7 @@ def _stage_copy(
     recursive: bool,
     replaced: int,
     everything: bool = False,
+    mounted: Mapping[DavPath, Tree] | None = None,
     permit: Callable[[tuple[str, ...]], None] = lambda _: None,
 ) -> StagedCopy:
     """A copy of the source beside the destination, where a file of `replaced` bytes makes room. Raises
@@ -224,8 +232,9 @@ def _stage_copy(
     left = replaced + (target.share.quota.left if target.share.quota is not None else 0)
     slot = tree.stage(target.path, tree.look(target.path).device).new_slot()
     return stage_copy(
-        share.tree, source, tree, slot, recursive=recursive, everything=everything, spend=spend, permit=permit
-    )
+        share.tree, source, tree, slot,
+        recursive=recursive, everything=everything, mounted=mounted, spend=spend, permit=permit,
+    )  # fmt: skip
 
 
 def _copy_claim(target: _Target, node: Node | None) -> Claim:

@@ -4,19 +4,19 @@ What may not be done is 403; what they may not even know about is 404, whether i
 the path alone, so that an answer tells nothing about what is there.
 
 About a tree (COPY, MOVE, DELETE, LOCK with Depth: infinity) the rules are asked once where they are the same in all of
-it; only where they may differ is it gone through.
+it; only where they may differ is it gone through. What is mounted in it is a part of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Protocol
 
-from davserver.protocol.errors import NotFound, NotKnown, NotPermitted, Refused
+from davserver.protocol.errors import Forbidden, NotFound, NotKnown, NotPermitted, Refused
 from davserver.protocol.messages import Action, Permissions
 from davserver.protocol.paths import DavPath
 from davserver.storage.node import Node
-from davserver.storage.share import Share
+from davserver.storage.share import Share, Shares
 
 
 class Permitted(Protocol):
@@ -71,12 +71,20 @@ def require_change(request: Permitted, path: DavPath, node: Node | None) -> None
         require_permission(request, path, Action.WRITE)
 
 
-def require_tree(request: Permitted, share: Share, path: DavPath, node: Node, *actions: Action) -> None:
-    """All of `actions`, for the resource and everything below it."""
+def require_tree(request: Permitted, shares: Shares, path: DavPath, node: Node, *actions: Action) -> None:
+    """All of `actions`, for the resource and everything below it. Nobody does more than read in a read-only share."""
     for action in actions:
         require_permission(request, path, action)
-    if node.is_collection:
-        _require_below(request, share, path, path, actions)
+    if not node.is_collection:
+        return
+    mounted = shares.mounted_inside(path)
+    covered = {mount.at for mount in mounted}
+    _require_below(request, shares.of(path), path, path, actions, covered)
+    for mount in mounted:
+        _require_inside(request, mount.at, actions, path)
+        _require_below(request, mount, mount.at, mount.at, actions, covered, path)
+    if actions != (Action.READ,) and any(mount.read_only for mount in mounted):
+        raise Forbidden("There is a read-only share in this folder.", paths=[path])
 
 
 def require_new_tree(request: Permitted, share: Share, source: DavPath, node: Node, target: DavPath) -> None:
@@ -127,25 +135,39 @@ def _leads(request: Permitted, path: DavPath) -> bool:
 
 
 def _require_below(
-    request: Permitted, share: Share, tree: DavPath, seen_as: DavPath, actions: tuple[Action, ...]
+    request: Permitted,
+    share: Share,
+    tree: DavPath,
+    seen_as: DavPath,
+    actions: tuple[Action, ...],
+    covered: Collection[DavPath] = (),
+    told: DavPath | None = None,
 ) -> None:
-    """The members of `tree`, under the names that they have below `seen_as`."""
-    permissions = request.permissions
+    """The members of `tree`, under the names that they have below `seen_as`, without what other shares cover. What is
+    refused is `told`, or `seen_as`."""
+    permissions, told = request.permissions, told or seen_as
     todo = [(tree, seen_as)]
     while todo:
         here, there = todo.pop()
         whole = permissions.whole(there)
         if whole is not None:
             if not all(action in whole for action in actions):
-                raise _inside(next(action for action in actions if action not in whole), seen_as)
+                raise _inside(next(action for action in actions if action not in whole), told)
             continue
         for name, node in _members(share, here):
             path = there.child(name)
-            for action in actions:
-                if not permissions.allows(action, path):
-                    raise _inside(action, seen_as)
+            if path in covered:
+                continue
+            _require_inside(request, path, actions, told)
             if node.is_collection and not node.is_link:
                 todo.append((here.child(name), path))
+
+
+def _require_inside(request: Permitted, path: DavPath, actions: tuple[Action, ...], tree: DavPath) -> None:
+    """Of one member of a tree."""
+    for action in actions:
+        if not request.permissions.allows(action, path):
+            raise _inside(action, tree)
 
 
 def _members(share: Share, path: DavPath) -> Iterator[tuple[str, Node]]:

@@ -143,7 +143,7 @@ def delete(request: Request, shares: Shares) -> Response:
         raise BadRequest("A collection can be deleted with Depth: infinity only.")
     require_removable(shares, path)
     with guard.enter(path) as passage:
-        require_tree(request, share, path, guard.existing(), Action.DELETE)
+        require_tree(request, shares, path, guard.existing(), Action.DELETE)
         passage.check(Claim(trees=(path,), members_of=(path.parent,)))
         removed = changes.delete(shares, passage.hold, path)
     share.give_back(removed.empty())

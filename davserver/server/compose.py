@@ -178,6 +178,7 @@ def open_shares(
             hide=found.hide,
             follow_symlinks=found.follow_symlinks,
             ignore_case=found.case_insensitive,
+            mounted=[each for each in places if each != at and at.contains(each)],
             owner=journal.owner(),
             needed=journal.needed,
         )
@@ -206,6 +207,7 @@ def open_shares(
             for_each_user=found.for_each_user,
         )
 
+    places = [DavPath.from_key(path) for path in settings.shares]
     shares = [share(path, found) for path, found in settings.shares.items()]
     if not any(found.at == ROOT for found in shares):
         # Explorer and gvfs look at the root, wherever the share is: there they find the shares as folders.

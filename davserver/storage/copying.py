@@ -1,7 +1,9 @@
 """COPY: a file, or a tree of them, built aside.
 
 Each file is one whole version of its source. What is not served is left out; links are, where a share follows them,
-copied as links. Copies keep mode, attributes and the second of the last change.
+copied as links. Copies keep mode, attributes and the second of the last change. What is mounted in a folder is a member
+of it (RFC 4918 §9.8.3), and what that covers is not. Where one member would be hidden nothing is copied: neither a copy
+without it nor a file that nobody sees is what was asked for.
 
 A copy whose source will be removed (MOVE between file systems) is of everything, served or not: what would be left out
 would be lost. What cannot be copied at all then stands in its way.
@@ -14,10 +16,13 @@ import errno
 import os
 import re
 import stat as modes
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from typing import NamedTuple
 
 from davserver.protocol.errors import Forbidden, NotFound
 from davserver.protocol.paths import DavPath
+from davserver.storage.crossing import BELOW, hidden_there
 from davserver.storage.node import node_of
 from davserver.storage.oserrors import refusing
 from davserver.storage.resolve import Resolver
@@ -43,16 +48,18 @@ def stage_copy(
     *,
     recursive: bool,
     everything: bool = False,
+    mounted: Mapping[DavPath, Tree] | None = None,
     spend: Callable[[int], None] = lambda _: None,
     permit: Callable[[tuple[str, ...]], None] = lambda _: None,
 ) -> StagedCopy:
-    """Copy `source` to `slot`. Not recursive: a folder alone. `everything`: also what is not served. `spend` is told
-    the size of each file beforehand, and `permit` the names of each member below the top; both may raise."""
-    copy = StagedCopy(target_tree, slot)
-    chosen = _Everything() if everything else _Served(source_tree, source)
+    """Copy `source` to `slot`. Not recursive: a folder alone. `everything`: also what is not served. `mounted`: other
+    trees, by the path below `source` where each stands. `spend` is told the size of each file beforehand, and `permit`
+    the names of each member below the top; both may raise."""
+    copy, mounted = StagedCopy(target_tree, slot), mounted or {}
+    chosen = _Everything() if everything else _Served(source_tree, source, mounted, target_tree)
     try:
-        with source_tree.source(source) as fd:
-            _Copying(chosen, target_tree, copy, spend, permit).copy(fd, slot, recursive=recursive)
+        with source_tree.source(source) as fd, _Mounts(source, mounted, target_tree) as mounts:
+            _Copying(target_tree, copy, mounts, spend, permit).copy(fd, chosen, slot, recursive=recursive)
     except BaseException:
         copy.discard()
         raise
@@ -60,14 +67,22 @@ def stage_copy(
 
 
 class _Served:
-    """What of a tree is copied: what is served there."""
+    """What of a tree is copied: what is served there, and not covered by what is mounted."""
 
-    def __init__(self, tree: Tree, source: DavPath) -> None:
+    def __init__(self, tree: Tree, source: DavPath, mounted: Mapping[DavPath, Tree], target: Tree) -> None:
         self._member, self._source = tree.served.member, source.segments
+        self._mounted = mounted
         self.links = tree.follows_links
+        self._target = target.served
 
     def takes(self, names: tuple[str, ...], name: str) -> bool:
-        return self._member((*self._source, *names), name)
+        folder = (*self._source, *names)
+        return self._member(folder, name) and not (self._mounted and DavPath((*folder, name)) in self._mounted)
+
+    def require(self, name: str) -> None:
+        """Raises Forbidden where the destination would hide it."""
+        if self._target.hides and not self._target.member(BELOW, name):
+            raise hidden_there(name)
 
     def cannot(self) -> None:
         """There is something that is no file, or was one when its folder was read: it is left out."""
@@ -81,6 +96,9 @@ class _Everything:
     def takes(self, _names: tuple[str, ...], name: str) -> bool:
         return not name.startswith(PRIVATE_PREFIX)
 
+    def require(self, name: str) -> None:
+        """What is hidden is taken along; `crossing` has been asked."""
+
     def cannot(self) -> None:
         raise Forbidden(
             "There is something in it that is neither file nor folder, or is being changed: it cannot be copied to "
@@ -88,23 +106,49 @@ class _Everything:
         )
 
 
+class _Part(NamedTuple):
+    """The tree that is copied, or one that is mounted in it."""
+
+    chosen: _Served | _Everything
+    resolver: Resolver
+    #: The names of its top, below the top of all.
+    at: tuple[str, ...] = ()
+
+
+class _Mounts(ExitStack):
+    """What is mounted below `source`. Open until its block ends."""
+
+    def __init__(self, source: DavPath, mounted: Mapping[DavPath, Tree], target: Tree) -> None:
+        super().__init__()
+        self._source, self._mounted, self._target = source, mounted, target
+
+    def members(self, folder: tuple[str, ...]) -> Iterator[_Part]:
+        """Those that are members of the collection that has these names below the source."""
+        for path, tree in self._mounted.items():
+            at = path.below(self._source)
+            if at[:-1] == folder:
+                file = tree.open(path)
+                self.callback(file.close)
+                yield _Part(_Served(tree, path, self._mounted, self._target), Resolver(file.fd), at)
+
+
 class _Copying:
     def __init__(
         self,
-        chosen: _Served | _Everything,
         tree: Tree,
         copy: StagedCopy,
+        mounts: _Mounts,
         spend: Callable[[int], None],
         permit: Callable[[tuple[str, ...]], None],
     ) -> None:
-        self._chosen = chosen
         self._tree = tree
         self._copy = copy
+        self._mounts = mounts
         self._spend, self._permit = spend, permit
         #: Copied and not synced yet; None: too many to be synced one by one.
         self._unsynced: list[tuple[str, ...]] | None = []
 
-    def copy(self, source: int, slot: Slot, *, recursive: bool) -> None:
+    def copy(self, source: int, chosen: _Served | _Everything, slot: Slot, *, recursive: bool) -> None:
         folder, name = slot.place
         with refusing():
             node = node_of(os.fstat(source))
@@ -115,69 +159,76 @@ class _Copying:
             else:
                 os.mkdir(name, dir_fd=folder)
                 self._unsynced = [(name,)]
-                self._members(source, folder, name, recursive=recursive)
+                self._members(_Part(chosen, Resolver(source)), folder, name, recursive=recursive)
             self._sync(folder)
 
-    def _members(self, source: int, folder: int, name: str, *, recursive: bool) -> None:
+    def _members(self, top: _Part, folder: int, name: str, *, recursive: bool) -> None:
         """Folder by folder, without recursion: a tree may be deeper than Python's stack."""
-        sources, targets = Resolver(source), Resolver(folder)
-        todo: list[tuple[str, ...]] = [()]
+        targets = Resolver(folder)
+        todo: list[tuple[_Part, tuple[str, ...]]] = [(top, ())]
         while todo:
-            names = todo.pop()
+            part, names = todo.pop()
             try:
-                here = sources.open(names, os.O_RDONLY | os.O_DIRECTORY)
+                here = part.resolver.open(names, os.O_RDONLY | os.O_DIRECTORY)
             except OSError as error:
-                self._pass_over(error)
+                _pass_over(part.chosen, error)
                 continue
-            above = (name, *names)
+            below = (*part.at, *names)
+            above = (name, *below)
             there = targets.open(above, os.O_RDONLY | os.O_DIRECTORY)
             try:
                 if recursive:
                     with os.scandir(here) as entries:
                         for entry in entries:
-                            if not self._chosen.takes(names, entry.name):
+                            if not part.chosen.takes(names, entry.name):
                                 continue
-                            self._permit((*names, entry.name))
-                            if self._entry(entry, here, there, above):
-                                todo.append((*names, entry.name))
+                            self._permit((*below, entry.name))
+                            if self._entry(part.chosen, entry, here, there, above):
+                                todo.append((part, (*names, entry.name)))
+                    for mount in self._mounts.members(below):
+                        self._permit(mount.at)
+                        mount.chosen.require(mount.at[-1])
+                        self._folder(there, (name, *mount.at))
+                        todo.append((mount, ()))
                 # At the end: it may be a mode that lets nobody make anything there.
                 keep_attributes(os.fstat(here), here, os.fstat(there), there)
             finally:
                 os.close(here)
                 os.close(there)
 
-    def _entry(self, entry: os.DirEntry[str], here: int, there: int, above: tuple[str, ...]) -> bool:
+    def _folder(self, there: int, names: tuple[str, ...]) -> None:
+        os.mkdir(names[-1], dir_fd=there)
+        self._remember(names)
+
+    def _entry(
+        self, chosen: _Served | _Everything, entry: os.DirEntry[str], here: int, there: int, above: tuple[str, ...]
+    ) -> bool:
         """Is it a folder, whose members are still to be copied?"""
         name = entry.name
         if entry.is_dir(follow_symlinks=False):
-            os.mkdir(name, dir_fd=there)
-            self._remember((*above, name))
+            chosen.require(name)
+            self._folder(there, (*above, name))
             return True
         if entry.is_file(follow_symlinks=False):
             try:
                 fd = os.open(name, _OPEN, dir_fd=here)
             except OSError as error:
-                self._pass_over(error)
+                _pass_over(chosen, error)
                 return False
             try:
                 if modes.S_ISREG(os.fstat(fd).st_mode):
+                    chosen.require(name)
                     self._file(fd, there, (*above, name))
                 else:
-                    self._chosen.cannot()
+                    chosen.cannot()
             finally:
                 os.close(fd)
         elif not entry.is_symlink():
-            self._chosen.cannot()
-        elif self._chosen.links:
+            chosen.cannot()
+        elif chosen.links:
+            chosen.require(name)
             os.symlink(os.readlink(name, dir_fd=here), name, dir_fd=there)
         return False
-
-    def _pass_over(self, error: OSError) -> None:
-        """It has gone since its folder was read, or become something else."""
-        if error.errno in _CHANGED:
-            self._chosen.cannot()
-        elif error.errno != errno.ENOENT:
-            raise error
 
     def _file(self, source: int, folder: int, names: tuple[str, ...]) -> None:
         """`names`: those of the copy, below the stage; it is made as the last of them in `folder`."""
@@ -216,6 +267,14 @@ class _Copying:
                 os.fsync(fd)
             finally:
                 os.close(fd)
+
+
+def _pass_over(chosen: _Served | _Everything, error: OSError) -> None:
+    """It has gone since its folder was read, or become something else."""
+    if error.errno in _CHANGED:
+        chosen.cannot()
+    elif error.errno != errno.ENOENT:
+        raise error
 
 
 def _syncfs_tells() -> bool:

@@ -29,6 +29,7 @@ class Served:
 
     def __init__(self, hide: Iterable[str] = (), *, at_root: bool = False) -> None:
         patterns = "|".join(fnmatch.translate(normalize("NFC", pattern)) for pattern in hide)
+        self._patterns = patterns
         self._hides = re.compile(patterns, re.IGNORECASE).match if patterns else None
         self._at_root = at_root
         #: Are there patterns?
@@ -56,6 +57,10 @@ class Served:
         if self._hides is not None and self._is_hidden(name):
             return False
         return bool(folder) or not self._at_root or name != RESERVED
+
+    def hides_as(self, other: Served) -> bool:
+        """Do both hide the same names?"""
+        return self._patterns == other._patterns
 
 
 def _is_text(name: str) -> bool:

@@ -13,6 +13,7 @@ from davserver.protocol.holder import Reveal
 from davserver.protocol.paths import DavPath
 from davserver.storage.journal import Journal
 from davserver.storage.lock_manager import LockManager
+from davserver.storage.node import Node
 from davserver.storage.property_store import PropertyStore
 from davserver.storage.quota import Quota
 from davserver.storage.state import State
@@ -140,8 +141,22 @@ class Shares:
         raise NotFound("There is no share at this path.")
 
     def locate(self, path: DavPath, *, link: bool = False) -> DavPath:
-        """The one path of the resource that `path` means: what locks, properties and rules are asked about."""
-        return self.of(path).tree.locate(path, link=link)
+        """The one path of the resource that `path` means: what locks, properties and rules are asked about. Each share
+        spells what lies in it; where that leads into one that is mounted in it, the rest is for that one."""
+        share = self.of(path)
+        while True:
+            found = share.tree.locate(path, link=link)
+            inner = share if found is path else self.of(found)
+            if inner is share:
+                return found
+            path, share = found, inner
+
+    def led(self, link: DavPath, node: Node) -> tuple[DavPath, Node | None]:
+        """Where a symbolic link leads, and what is there. `node`: what its own share says; another share may cover
+        that."""
+        path = self.locate(link)
+        share = self.of(path)
+        return path, node if share is self.of(link) else share.tree.stat(path)
 
     def mounted_in(self, collection: DavPath) -> list[Share]:
         """Shares mounted as direct members of `collection`."""
@@ -150,6 +165,10 @@ class Shares:
     def mounted_below(self, path: DavPath) -> list[Share]:
         """Shares mounted at or below `path`."""
         return [share for share in self._shares if path.contains(share.at)]
+
+    def mounted_inside(self, path: DavPath) -> list[Share]:
+        """Shares mounted below `path`, each after those that it is mounted in."""
+        return [share for share in reversed(self._shares) if share.at != path and path.contains(share.at)]
 
     def __iter__(self) -> Iterator[Share]:
         return iter(self._shares)

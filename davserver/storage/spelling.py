@@ -7,6 +7,8 @@ say another:
     it was asked for comes first, then the other form. New names are made in NFC.
   * Case, where the share or the disk itself does not care about it.
   * Symbolic links, where the share follows them: what they lead to is what is locked and changed.
+A share that is mounted in it is found in any spelling, too, unless something else has exactly that name. What is below
+is for that share to spell (`Shares.locate`).
 
 Cost: none for a path that has but one spelling (ASCII, and most scripts), in a share that minds case and follows no
 links; for others one look where it is there as asked for. Only a name that is not there, in a share that does not
@@ -17,8 +19,9 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property, partial
+from itertools import takewhile
 from unicodedata import normalize
 
 from davserver.storage.resolve import Resolver
@@ -31,9 +34,14 @@ _NOWHERE = ABSENT | {errno.EXDEV, errno.EACCES, errno.ENAMETOOLONG, errno.ENOSYS
 
 
 class Spelling:
-    """`ignore_case`: as the share's setting says. `follow`: links that stay below the root are followed."""
+    """`ignore_case`: as the share's setting says. `follow`: links that stay below the root are followed. `mounted`:
+    where other shares are."""
 
-    def __init__(self, root: int, resolver: Resolver, *, ignore_case: bool, follow: bool) -> None:
+    def __init__(
+        self, root: int, resolver: Resolver, *, ignore_case: bool, follow: bool, mounted: Iterable[Names] = ()
+    ) -> None:
+        #: Each before those that are mounted in it in turn.
+        self._mounted = sorted(mounted, key=len)
         self._root = root
         self._open: Callable[[Sequence[str], int], int] = resolver.follow if follow else resolver.open
         self._follow = follow
@@ -61,7 +69,10 @@ class Spelling:
         if self.is_plain and all(map(_has_one_form, names)):
             return names
         spelt = names if not self._disk_ignores_case and self._exists(names) else self._spell(names)
-        return self._led(spelt, link=link) if self._follow else spelt
+        if not self._follow or self._is_mounted(spelt):
+            return spelt
+        led = self._led(spelt, link=link)
+        return led if led == spelt or not self._mounted else self._spell(led)
 
     def reserved_as(self, names: Names) -> Names:
         """What two names that would be one file have in common, so that only one of them can be in the making."""
@@ -74,13 +85,36 @@ class Spelling:
         return names[-1] in self._list(names[:-1])
 
     def _spell(self, names: Names) -> Names:
+        for at in self._mounted:
+            if self._leads(at, names) == len(at) and not self._is_twin(names[: len(at)]):
+                return at + names[len(at) :]
         found: Names = ()
         for index, name in enumerate(names):
             spelt = self._member(found, name)
             if spelt is None:
-                return (*found, *(normalize("NFC", new) for new in names[index:]))
+                return found + self._new(names)[index:]
             found = (*found, spelt)
         return found
+
+    def _new(self, names: Names) -> Names:
+        """The spelling of what is not there yet: of the way to a share that of the share."""
+        way = max(self._mounted, key=lambda at: self._leads(at, names), default=())
+        count = self._leads(way, names)
+        return (*way[:count], *(normalize("NFC", name) for name in names[count:]))
+
+    def _leads(self, at: Names, names: Names) -> int:
+        """How many of `names` lead to `at`, however they are spelt?"""
+        form = folded if self.ignores_case else partial(normalize, "NFC")
+        pairs = zip(at, names, strict=False)
+        return sum(1 for _ in takewhile(lambda pair: form(pair[0]) == form(pair[1]), pairs))
+
+    def _is_twin(self, names: Names) -> bool:
+        """Is it there exactly so, beside what is mounted? A disk that ignores case cannot have both."""
+        return not self._disk_ignores_case and self._exists(names)
+
+    def _is_mounted(self, names: Names) -> bool:
+        """Is it in another share?"""
+        return any(names[: len(at)] == at for at in self._mounted)
 
     def _member(self, folder: Names, name: str) -> str | None:
         forms = dict.fromkeys((name, normalize("NFC", name), normalize("NFD", name)))

@@ -78,13 +78,15 @@ class Tree:
         hide: Iterable[str] = (),
         follow_symlinks: bool = False,
         ignore_case: bool = False,
+        mounted: Iterable[DavPath] = (),
         owner: str = "",
         needed: Callable[[], Container[str]] = frozenset,
         use_openat2: bool | None = None,
         use_tmpfile: bool = True,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        """`owner`: the state that goes with the files. `needed`: what intents remember of stages.
+        """`mounted`: where other trees stand in it. `owner`: the state that goes with the files. `needed`: what intents
+        remember of stages.
 
         Raises OSError when `root` cannot be opened as a directory.
         """
@@ -97,7 +99,13 @@ class Tree:
         self._clock_ns = clock_ns
         self._root = Root(root)
         self._resolver = Resolver(self._root.fd, use_openat2=use_openat2)
-        self._spelling = Spelling(self._root.fd, self._resolver, ignore_case=ignore_case, follow=follow_symlinks)
+        self._spelling = Spelling(
+            self._root.fd,
+            self._resolver,
+            ignore_case=ignore_case,
+            follow=follow_symlinks,
+            mounted=[path.below(at) for path in mounted],
+        )
         #: By the generation of the root, and the file system.
         self._stages: dict[tuple[int, int], Stage] = {}
         self._lock = threading.Lock()

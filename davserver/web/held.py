@@ -111,7 +111,7 @@ class Held:
         share = self._places.shares.of(path)
         node = share.tree.stat(path)
         if node is not None and node.is_collection:
-            require_tree(caller, share, path, node, Action.LOCK, Action.WRITE)
+            require_tree(caller, self._places.shares, path, node, Action.LOCK, Action.WRITE)
         else:
             require_permission(caller, path, Action.LOCK)
             require_change(caller, path, node)

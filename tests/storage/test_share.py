@@ -54,6 +54,8 @@ def test_the_deepest_share_counts(make: type) -> None:
     assert shares.mounted_in(path("/")) == [docs]
     assert shares.mounted_in(path("/docs/a")) == [deep]
     assert shares.mounted_below(path("/docs")) == [deep, docs]
+    assert shares.mounted_inside(path("/")) == [docs, deep]
+    assert shares.mounted_inside(path("/docs")) == [deep]
     assert {share.at.key for share in shares} == {"/", "/docs", "/docs/a/deep"}
 
 
