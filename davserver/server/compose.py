@@ -76,7 +76,7 @@ def open_app(
             except Unavailable as refused:
                 raise StateError(f"Share {share.at}, {directory}: {refused.message}") from None
         if share.quota is not None:
-            share.quota.start_counting(os.path.join(folder, "counting"))
+            share.quota.start_counting()
     sweeping = Sweeping(LockService(shares).keeper)
     stack.callback(sweeping.stop)
     sweeping.start()
@@ -185,7 +185,7 @@ def open_shares(
         stack.callback(tree.close)
         quota = None
         if found.quota is not None:
-            quota = Quota(state, at.key, found.folder, found.quota)
+            quota = Quota(state, at.key, found.folder, found.quota, os.path.join(folder, "counting"))
             stack.callback(quota.close)
         return Share(
             at=at,

@@ -98,14 +98,18 @@ class Share:
     @contextmanager
     def charged(self, size: int) -> Iterator[None]:
         """What becomes visible inside takes `size` bytes more than what it replaces. Raises InsufficientStorage."""
-        if self.quota is not None and size > 0:
-            self.quota.charge(size)
-        try:
+        if self.quota is None:
             yield
-        except BaseException:
-            self.give_back(size)
-            raise
-        self.give_back(-size)
+            return
+        with self.quota.changing():
+            if size > 0:
+                self.quota.charge(size)
+            try:
+                yield
+            except BaseException:
+                self.give_back(size)
+                raise
+            self.give_back(-size)
 
     def give_back(self, size: int) -> None:
         """`size` bytes are free again. What has happened is not undone by a figure that could not be written: the next

@@ -6,12 +6,14 @@ import fcntl
 import os
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from davserver.protocol.errors import InsufficientStorage, Unavailable
 from davserver.storage import quota as module
+from davserver.storage.gate import flock, take
 from davserver.storage.quota import Quota, folder_size
 from davserver.storage.sqlite import SqliteState
 from davserver.storage.staging import FOLDER
@@ -28,7 +30,7 @@ def state(tmp_path: Path) -> Iterator[SqliteState]:
 
 @pytest.fixture
 def quota(state: SqliteState, tmp_path: Path) -> Quota:
-    return Quota(state, "/", str(tmp_path / "root"), 1000)
+    return Quota(state, "/", str(tmp_path / "root"), 1000, str(tmp_path / "counting"))
 
 
 def test_what_is_charged_and_given_back(quota: Quota, state: SqliteState, tmp_path: Path) -> None:
@@ -40,9 +42,9 @@ def test_what_is_charged_and_given_back(quota: Quota, state: SqliteState, tmp_pa
     quota.charge(0)
     assert (quota.used, quota.left) == (1000, 0)
     # Another process, and another share.
-    other = Quota(state, "/", str(tmp_path / "root"), 1000)
+    other = Quota(state, "/", str(tmp_path / "root"), 1000, str(tmp_path / "counting"))
     assert other.used == 1000
-    assert Quota(state, "/x", str(tmp_path / "root"), 1000).used == 0
+    assert Quota(state, "/x", str(tmp_path / "root"), 1000, str(tmp_path / "counting")).used == 0
     other.charge(-300)
     assert quota.used == 700
 
@@ -50,7 +52,7 @@ def test_what_is_charged_and_given_back(quota: Quota, state: SqliteState, tmp_pa
 def test_to_give_back_is_always_right(quota: Quota, state: SqliteState, tmp_path: Path) -> None:
     """Also where more is there than may be, and where more is given back than was known of."""
     quota.charge(1000)
-    smaller = Quota(state, "/", str(tmp_path / "root"), 100)
+    smaller = Quota(state, "/", str(tmp_path / "root"), 100, str(tmp_path / "counting"))
     assert smaller.left == 0
     smaller.charge(-50)
     assert smaller.used == 950
@@ -99,6 +101,39 @@ def test_a_count_is_believed_as_far_as_the_share_was_at_rest(
         assert quota.used == expected
 
 
+def test_what_is_charged_and_not_yet_there_is_waited_for(quota: Quota, tmp_path: Path) -> None:
+    """Else the count would not find it, and nobody would know of it any more."""
+    with ThreadPoolExecutor() as pool:
+        with quota.changing():
+            quota.charge(300)
+            counting = pool.submit(quota.count)
+            with pytest.raises(TimeoutError):
+                counting.result(0.2)
+            (tmp_path / "root" / "f").write_bytes(b"x" * 300)
+        counting.result(10)
+        assert quota.used == 300
+        with quota.changing():
+            counting = pool.submit(quota.count)
+            quota.close()  # which does not wait for others
+            counting.result(10)
+    assert quota.used == 300
+
+
+def test_a_change_waits_for_a_count_to_begin_and_no_longer_than_it_may(
+    quota: Quota, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open(tmp_path / "counting", "ab+") as beginning:
+        assert take(beginning.fileno(), flock(fcntl.F_WRLCK, 0, 1), 0)
+        monkeypatch.setattr(module, "PATIENCE", 0.05)
+        with pytest.raises(Unavailable, match="being counted"), quota.changing():
+            raise AssertionError("it was let in")
+    with quota.changing():
+        pass
+    quota._lock_file = str(tmp_path / "gone" / "counting")
+    with pytest.raises(Unavailable, match="not available"), quota.changing():
+        raise AssertionError("it was let in")
+
+
 def test_what_is_counted(tmp_path: Path) -> None:
     """Every file once, whatever names it has; not what the server keeps aside, nor what links lead to."""
     (tmp_path / FOLDER).mkdir()
@@ -120,11 +155,11 @@ def test_counting_is_done_by_one_process_beside_the_work(quota: Quota, state: Sq
     lock_file = tmp_path / "counting"
     with open(lock_file, "ab") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
-        quota.start_counting(str(lock_file))
+        quota.start_counting()
         quota.close()
     assert quota.used == 0
-    again = Quota(state, "/", str(tmp_path / "root"), 1000)
-    again.start_counting(str(lock_file))
+    again = Quota(state, "/", str(tmp_path / "root"), 1000, str(tmp_path / "counting"))
+    again.start_counting()
     assert again._counter is not None
     again._counter.join()
     assert again.used == 5
@@ -145,7 +180,7 @@ def test_a_count_that_fails_is_told(
         raise Unavailable("away")
 
     monkeypatch.setattr(quota, "count", fail)
-    quota.start_counting(str(tmp_path / "counting"))
+    quota.start_counting()
     quota.close()
     assert "could not be counted" in caplog.text
 
