@@ -98,6 +98,7 @@ def test_it_looks_once_in_a_while_however_often_it_is_asked(tmp_path: Path) -> N
 # --- over HTTP
 
 
+@pytest.mark.slow
 def test_anybody_may_ask_and_no_path_is_told(tmp_path: Path) -> None:
     with serving(tmp_path, users={"alice": {"password": QUICK.hash("x")}}) as server:
         client = server.client()
@@ -142,6 +143,7 @@ def test_what_is_reserved_is_no_file(server: Running) -> None:
 # --- the command
 
 
+@pytest.mark.slow
 def test_the_command_asks_the_server(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with serving(tmp_path, prefix="/dav") as server:
         config = tmp_path / "davserver.yaml"

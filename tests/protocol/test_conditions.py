@@ -246,6 +246,7 @@ def test_if_headers_lead_back(header: IfHeader, blank: str, origin: str) -> None
     assert parse_if(written(header, blank, origin), "/dav") == header
 
 
+@pytest.mark.slow
 @given(HEADERS, st.data())
 @settings(deadline=None)
 def test_a_part_of_an_if_header_is_one_or_a_bad_request(header: IfHeader, data: st.DataObject) -> None:

@@ -426,6 +426,7 @@ def stops(locks: list[Lock], path: DavPath, principal: Principal, tokens: frozen
     return {lock.token for lock in here if lock.scope is EXCLUSIVE} - passed | (set() if shared & passed else shared)
 
 
+@pytest.mark.slow
 @given(CLAIMS, LOCKS, st.frozensets(st.sampled_from(TOKENS)))
 @settings(deadline=None, max_examples=600)
 def test_a_claim_is_stopped_by_whatever_protects_a_path_it_changes(

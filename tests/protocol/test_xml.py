@@ -310,6 +310,7 @@ def elements(draw: st.DrawFn, scope: Mapping[str, str] = {"": "", "D": DAV}, dep
     return f"<{start}>{content}</{tag}>"
 
 
+@pytest.mark.slow
 @given(
     st.lists(elements({"": "urn:d", "n": "urn:n", "D": DAV}), min_size=1, max_size=3),
     st.sampled_from(["utf-8", "utf-16", "utf-16-le", "utf-16-be"]),
@@ -929,6 +930,7 @@ def test_a_lock_that_no_lock_made_says_what_it_is(viewer: Principal) -> None:
     assert shown == ["Jane Smith", "Jane Smith (maintenance)"]
 
 
+@pytest.mark.slow
 @given(elements(), st.sampled_from([JANE, BOB, ANYBODY]), st.sampled_from(["", LIBREOFFICE]))
 def test_lockdiscovery_is_well_formed_whatever_the_owner(content: str, viewer: Principal, agent: str) -> None:
     body = lockinfo(f"{EXCLUSIVE}{WRITE}<D:owner>{content}</D:owner>")

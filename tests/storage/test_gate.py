@@ -135,6 +135,7 @@ class Turns:
             time.sleep(seconds)
 
 
+@pytest.mark.slow
 def test_who_has_waited_longest_is_the_next(tmp_path: Path) -> None:
     """Eight threads, which come again as soon as they were in."""
     gate, turns = Gate(str(tmp_path)), Turns()

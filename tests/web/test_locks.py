@@ -167,6 +167,7 @@ def test_what_is_broken_of_a_transaction_is_all_of_it(alice: User, bob: User) ->
     assert ids(alice("GET", "/locks")) == []
 
 
+@pytest.mark.slow
 def test_ones_own_lock_needs_no_reason(alice: User, bob: User) -> None:
     alice.lock("/f")
     assert alice("POST", "/transactions", {"paths": ["/a", "/b"]}).status == 201

@@ -84,6 +84,7 @@ def test_answers_are_what_it_says(document: dict[str, Any], alice: User, bob: Us
     check(carol("DELETE", "/locks/1?reason=x"), "/locks/{number}", "delete", 403)
 
 
+@pytest.mark.slow
 def test_events_are_what_it_says(document: dict[str, Any], alice: User) -> None:
     alice.lock("/f")
     body = alice("GET", "/events?after=0&seconds=1").body.decode()

@@ -72,6 +72,7 @@ def test_a_drop_box_is_not_held_by_those_who_drop(alice: User, carol: User) -> N
     assert alice.dav("PUT", "/inbox/another", b"x").status == 201
 
 
+@pytest.mark.slow
 def test_locks_are_seen_where_one_may_read(alice: User, carol: User) -> None:
     for path in "/locked/secret/f", "/read/f", "/locked/open/f":
         assert alice("POST", "/checkouts", {"path": path}).status == 201

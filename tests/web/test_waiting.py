@@ -108,12 +108,14 @@ def test_it_answers_when_the_path_is_free(server: Running) -> None:
     assert (waiter.answer.status, waiter.answer.json) == (200, {"locks": []})
 
 
+@pytest.mark.slow
 def test_it_answers_when_the_lock_expires(server: Running) -> None:
     api = User(server.client(), None)
     assert api("POST", "/transactions", {"paths": ["/d"], "seconds": 1}).status == 201
     assert api("GET", "/locks?path=/d/f&wait=60").json == {"locks": []}
 
 
+@pytest.mark.slow
 def test_the_end_of_the_time_is_204(server: Running) -> None:
     server.client().lock("/f")
     answer = User(server.client(), None)("GET", "/locks?path=/f&wait=1")
@@ -219,6 +221,7 @@ def test_a_stream_says_what_it_missed(server: Running) -> None:
         assert stream.next()[1]["id"] == 3
 
 
+@pytest.mark.slow
 def test_who_may_not_read_is_told_nothing(client: Local, alice: User, carol: User) -> None:
 
     alice.dav("MKCOL", "/secret")

@@ -202,6 +202,7 @@ def test_a_receiver_that_hangs_holds_nobody_up(world: World, stack: ExitStack) -
     assert time.monotonic() - began < webhooks.PATIENCE
 
 
+@pytest.mark.slow
 def test_a_receiver_that_does_not_answer_is_cut_off_at_the_end(
     world: World, receiver: Receiver, stack: ExitStack
 ) -> None:

@@ -71,6 +71,7 @@ def test_a_connection_goes_on_after_every_answer(sent: bytes, status: int, serve
         assert raw.answer()[0] == 200
 
 
+@pytest.mark.slow
 def test_letters_stand_in_a_query_as_they_are(server: Running) -> None:
     (server.root / "größe.txt").write_text("x")
     with server.raw() as raw:
@@ -107,6 +108,7 @@ def test_a_byte_at_a_time(server: Running) -> None:
         assert raw.answer()[0] == 404
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("headers", "body", "status"),
     [
@@ -136,6 +138,7 @@ def test_a_body_that_ends_early(server: Running) -> None:
         assert raw.rest() == b""
 
 
+@pytest.mark.slow
 def test_a_stream_over_http_1_0_ends_with_its_connection(server: Running) -> None:
     with server.raw() as raw:
         raw.send(f"GET {BASE}/events?after=0&seconds=1 HTTP/1.0\r\n{AUTH}\r\n".encode())
@@ -145,6 +148,7 @@ def test_a_stream_over_http_1_0_ends_with_its_connection(server: Running) -> Non
         assert raw.rest().startswith(b"retry: 2000\n\n")
 
 
+@pytest.mark.slow
 def test_a_stream_leaves_the_connection_for_the_next_request(server: Running) -> None:
     with server.raw() as raw:
         raw.send(request("GET", f"{BASE}/events?seconds=1") + GET_LOCKS)
