@@ -127,7 +127,7 @@ def _lines(measured: Measured) -> list[str]:
         for name, results in measured.large.items()
     ]
     if any(result.wrong for results in measured.cycles.values() for result in results.values()):
-        lines += ["", "In brackets: how many of 1,000 answers were no success, or never came."]
+        lines += ["", "In brackets: how many answers of all rounds were no success, or never came."]
     lines += [
         "",
         "## Processor time",
