@@ -206,11 +206,9 @@ def _break(server: _Beside, arguments: argparse.Namespace) -> int:
 
     def end(number: int) -> None:
         if number not in broken:
-            lock = server.locks.get(number)
-            # Those of a transaction end together.
-            locks = (lock,) if lock.transaction_id is None else server.locks.transaction(lock.transaction_id).locks
+            together = server.locks.together(server.locks.get(number))
             server.locks.break_lock(number, _operator(), arguments.reason)
-            broken.update({each.id: each for each in locks})
+            broken.update({each.id: each for each in together})
         lock = broken[number]
         print(f"Lock {number} on {_printable(lock.root.key)}, held by {_printable(_holder(lock))}, is broken.")
 
