@@ -103,11 +103,11 @@ def test_the_links_in_a_folder_go_with_it(
 
 def test_what_very_many_links_lead_to_counts_as_a_whole(make: Callable[..., tuple[Local, Local, Path]]) -> None:
     alice, bob, root = make()
-    (root / "farm" / "fields").mkdir(parents=True)
+    (root / "valley" / "fields").mkdir(parents=True)
     (root / "links").mkdir()
     for number in range(links.MANY + 1):
-        (root / "farm" / "fields" / str(number)).touch()
-        (root / "links" / str(number)).symlink_to(f"../farm/fields/{number}")
+        (root / "valley" / "fields" / str(number)).touch()
+        (root / "links" / str(number)).symlink_to(f"../valley/fields/{number}")
     assert alice.lock("/other").status == 200
     last = alice.lock(f"/links/{links.MANY}").token
     assert bob("DELETE", "/links").status == 423

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -204,11 +206,17 @@ def test_ids_that_are_none(alice: User) -> None:
         assert alice("GET", f"/transactions/{name}").status in (400, 404)
 
 
-def test_who_may_write_may_break_what_is_stale_where_the_settings_say_so(tmp_path: Path) -> None:
+@contextmanager
+def of_writers(folder: Path) -> Iterator[tuple[Local, list[float]]]:
+    """Where who may write breaks what is stale; and the time, to be turned."""
     users = {name: {"password": QUICK.hash(name)} for name in ("alice", "carol")}
-    now = [1e9]
-    locks = {"stale_break": "writers"}
-    with local(tmp_path, clock=lambda: now[0], users=users, anonymous="none", locks=locks) as client:
+    now, locks = [1e9], {"stale_break": "writers"}
+    with local(folder, clock=lambda: now[0], users=users, anonymous="none", locks=locks) as client:
+        yield client, now
+
+
+def test_who_may_write_may_break_what_is_stale_where_the_settings_say_so(tmp_path: Path) -> None:
+    with of_writers(tmp_path) as (client, now):
         alice, carol = (User(client, name) for name in ("alice", "carol"))
         token = alice.lock("/f").token
         assert carol("DELETE", "/locks/1?reason=x").status == 403
@@ -230,10 +238,7 @@ def test_who_may_write_may_break_what_is_stale_where_the_settings_say_so(tmp_pat
 def test_what_is_refreshed_while_somebody_breaks_it_is_not_stale(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    users = {name: {"password": QUICK.hash(name)} for name in ("alice", "carol")}
-    now = [1e9]
-    locks = {"stale_break": "writers"}
-    with local(tmp_path, clock=lambda: now[0], users=users, anonymous="none", locks=locks) as client:
+    with of_writers(tmp_path) as (client, now):
         alice, carol = (User(client, name) for name in ("alice", "carol"))
         token = alice.lock("/f").token
         version = LockKeeper.version
